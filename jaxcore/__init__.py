@@ -1,0 +1,1 @@
+"""Pure functions under Separax: arrays in, arrays out, one axis at a time."""

@@ -1,0 +1,82 @@
+"""Settings of the whole run, docstring examples included.
+
+pyproject.toml names this folder first in `testpaths`, so that pytest loads this file
+before it imports any package. Processes started by a test inherit the environment.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+
+ROOT = Path(__file__).resolve().parent.parent
+DEVICES = "--xla_force_host_platform_device_count"
+
+if DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}=4".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Times vary with the load of the machine, cases must not vary between runs.
+hypothesis.settings.register_profile(
+    "separax",
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("separax")
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Float64 for the length of one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """The typed key with seed 0."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A NumPy generator with seed 0."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Fix the global generators, which a peer library may draw from."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+
+
+@pytest.fixture(autouse=True)
+def _annotations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Switch run-time checks of annotations off where wrong arguments are passed.
+
+    The checks exist only with `--jaxtyping-packages`. They come before the function
+    and would hide its own message from `pytest.raises`.
+    """
+    code = getattr(getattr(request.node, "function", None), "__code__", None)
+    names = code.co_names if code else ()
+    unchecked = "raises" in names or request.node.get_closest_marker("unchecked")
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", before or bool(unchecked))
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
