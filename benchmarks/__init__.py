@@ -1,0 +1,1 @@
+"""One script per claim; `results/` holds what each measured. Not installed."""
