@@ -1,0 +1,36 @@
+"""Solve partial differential equations with separable tensor-decomposition networks."""
+
+from pinns import problems
+from pinns.conditions import Data, Dirichlet, Initial, Neumann, Periodic, Robin
+from pinns.domain import Box
+from pinns.field import Field
+from pinns.pointwise import MLP
+from pinns.problem import Problem
+from pinns.separable import CP, TensorTrain, Tucker
+from pinns.solution import Solution
+from pinns.solve import NonFiniteLossError, SolveInterrupted, solve
+from pinns.storage import LoadError, load
+
+
+__all__ = [
+    "Box",
+    "Problem",
+    "Field",
+    "Dirichlet",
+    "Neumann",
+    "Robin",
+    "Periodic",
+    "Initial",
+    "Data",
+    "CP",
+    "TensorTrain",
+    "Tucker",
+    "MLP",
+    "solve",
+    "Solution",
+    "load",
+    "problems",
+    "LoadError",
+    "NonFiniteLossError",
+    "SolveInterrupted",
+]

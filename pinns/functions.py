@@ -1,0 +1,160 @@
+"""Calling what users write: functions of coordinates, checked before anything compiles.
+
+A user function may take all coordinates in the order of the box, some of them by
+name, or `*coordinates`. Its value may be a number, or an array that broadcasts to
+the points it was given.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from pinns.domain import Box
+from pinns.field import Field
+
+
+CoordinateFunction = Callable[..., Any]
+
+
+def parameter_names(function: Callable, owner: str) -> tuple[list[str], bool]:
+    """Returns the positional parameter names of `function` and if it takes `*args`.
+
+    Raises:
+        TypeError: not callable, or required keyword-only parameters.
+    """
+    if not callable(function):
+        raise TypeError(f"{owner}: expected a function, got {function!r}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return [], True
+    names, variadic = [], False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            variadic = True
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.KEYWORD_ONLY):
+            if parameter.default is parameter.empty:
+                raise TypeError(
+                    f"{owner}: parameters must be ordinary positional ones, "
+                    f"got {parameter.kind.description} {parameter.name!r}"
+                )
+        elif (
+            parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            and parameter.default is parameter.empty
+        ):
+            names.append(parameter.name)
+    return names, variadic
+
+
+def coordinate_arguments(
+    function: Callable, box: Box, owner: str, *, skip: int = 0
+) -> tuple[int, ...]:
+    """Returns the axes whose coordinates `function` takes, in its argument order.
+
+    Args:
+        function: the user's function.
+        box: the domain.
+        owner: named in the error.
+        skip: leading parameters that are not coordinates (the unknowns).
+
+    Raises:
+        ValueError: a parameter that is not an axis of the box.
+    """
+    names, variadic = parameter_names(function, owner)
+    names = names[skip:]
+    if variadic:
+        taken = tuple(box.names.index(n) for n in names if n in box.names)
+        rest = tuple(i for i in range(box.dimension) if i not in taken)
+        names_ok = len(taken) == len(names)
+        axes = taken + rest
+    else:
+        names_ok = all(n in box.names for n in names)
+        axes = tuple(box.names.index(n) for n in names if n in box.names)
+    if not names_ok:
+        wrong = next(n for n in names if n not in box.names)
+        raise ValueError(
+            f"{owner}: argument {wrong!r} is no axis of the box; expected arguments "
+            f"among ({', '.join(box.names)}), got ({', '.join(names)})"
+        )
+    return axes
+
+
+def bind_coordinates(
+    value: CoordinateFunction | float | Array, box: Box, owner: str
+) -> Callable[..., Array]:
+    """Returns a function of all coordinates in box order from what the user gave.
+
+    Numbers become constant functions. The result is checked to broadcast to the
+    shape of the coordinates.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _Constant(float(value))
+    if not callable(value):
+        raise TypeError(
+            f"{owner}: `value` must be a number or a function of the coordinates "
+            f"({', '.join(box.names)}), got {type(value).__name__}"
+        )
+    return _Bound(value, coordinate_arguments(value, box, owner), box, owner)
+
+
+class _Constant:
+    def __init__(self, value: float):
+        self.value = value
+
+    def __call__(self, *coordinates: Array) -> Array:
+        shape = jnp.broadcast_shapes(*(c.shape for c in coordinates))
+        return jnp.full(shape, self.value, coordinates[0].dtype)
+
+
+class _Bound:
+    def __init__(self, function, axes, box: Box, owner: str):
+        self.function, self.axes, self.box, self.owner = function, axes, box, owner
+
+    def __call__(self, *coordinates: Array) -> Array:
+        shape = jnp.broadcast_shapes(*(jnp.shape(c) for c in coordinates))
+        try:
+            value = self.function(*(coordinates[i] for i in self.axes))
+        except jax.errors.TracerArrayConversionError as error:
+            raise TypeError(
+                f"{self.owner}: the function must be written with jax.numpy; it "
+                f"handed a coordinate to NumPy ({str(error).splitlines()[0]})"
+            ) from error
+        return broadcast(value, shape, coordinates[0].dtype, self.owner)
+
+
+def broadcast(value: Any, shape: Sequence[int], dtype, owner: str) -> Array:
+    """Returns `value` as an array of the given rank that broadcasts to `shape`.
+
+    Raises:
+        TypeError: not an array. ValueError: a shape that does not broadcast.
+    """
+    if isinstance(value, Field):
+        value = value.values
+    if isinstance(value, (tuple, list)) or value is None:
+        raise TypeError(
+            f"{owner}: expected one array of shape {tuple(shape)}, got "
+            f"{type(value).__name__}"
+        )
+    array = jnp.asarray(value)
+    fits = array.ndim == 0 or (
+        array.ndim == len(shape)
+        and all(m in (1, n) for m, n in zip(array.shape, shape, strict=True))
+    )
+    if not fits:
+        raise ValueError(
+            f"{owner}: expected values that broadcast to the points' shape "
+            f"{tuple(shape)}, got shape {array.shape}"
+        )
+    array = array if array.ndim else array.reshape((1,) * len(shape))
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(
+            f"{owner}: expected real values, got dtype {array.dtype}; write real "
+            "and imaginary part as two unknowns"
+        )
+    return array.astype(dtype)

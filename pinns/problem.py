@@ -1,0 +1,304 @@
+"""`Problem`: a box, a residual, conditions and, if known, the solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial as partial_function
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from pinns.conditions import Condition, Data, Term
+from pinns.derivatives import partial
+from pinns.domain import Box, positive_integer
+from pinns.field import Field, LeafSource
+from pinns.functions import (
+    bind_coordinates,
+    broadcast,
+    coordinate_arguments,
+    parameter_names,
+)
+from pinns.hard import HardConditions
+
+
+RESIDUAL = "residual"
+
+
+class Problem:
+    """A partial differential equation on a box, ready for `pinns.solve`.
+
+    Args:
+        box: the domain, with named axes.
+        residual: `residual(u, t, x, ...)`: receives one `Field` per unknown, then
+            coordinates by name (any of them, or `*coordinates` in box order), and
+            returns what should vanish: one array or field, or a tuple with one per
+            equation. Each coordinate is an array that varies along its own axis
+            only, of length one along all others.
+        conditions: `Dirichlet`, `Neumann`, `Robin`, `Periodic`, `Initial`, `Data`.
+        unknowns: names of the unknown functions.
+        exact: the solution if known: a function of the coordinates, or for several
+            unknowns a mapping from names to functions.
+        equations: number of equations; by default as many as unknowns.
+        weight: factor of the residual's mean square in the loss.
+        name: shown in tables and plots.
+
+    Everything is traced once on abstract points here, so mistakes surface before
+    anything compiles.
+
+    Raises:
+        ValueError: names that are no axes or unknowns, a wrong number of equations
+            or a wrong shape, contradictory hard conditions.
+        TypeError: not functions or conditions where these are expected.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> box = Box(x=(0.0, 1.0))
+        >>> def residual(u, x):
+        ...     return u.d("x", 2) + jnp.pi**2 * jnp.sin(jnp.pi * x)
+        >>> from pinns.conditions import Dirichlet
+        >>> Problem(box, residual, [Dirichlet(0.0)]).unknowns
+        ('u',)
+    """
+
+    def __init__(
+        self,
+        box: Box,
+        residual: Callable[..., Any],
+        conditions: Sequence[Condition] = (),
+        *,
+        unknowns: Sequence[str] = ("u",),
+        exact: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
+        equations: int | None = None,
+        weight: float = 1.0,
+        name: str | None = None,
+    ):
+        if not isinstance(box, Box):
+            raise TypeError(f"pinns.Problem: `box` must be a pinns.Box, got {box!r}")
+        self.box = box
+        self.unknowns = _unknown_names(unknowns, box)
+        self.residual = residual
+        count = len(self.unknowns) if equations is None else equations
+        self.equations = positive_integer(count, "pinns.Problem", "equations")
+        self.weight = _positive(weight)
+        self.name = name or str(getattr(residual, "__name__", "problem"))
+        # (problem name, options) when made by pinns.problems; lets solutions reload.
+        self.origin: tuple[str, dict[str, Any]] | None = None
+        self._axes = self._residual_arguments()
+        self.conditions = tuple(conditions)
+        indexed = [(self._unknown_of(c), c) for c in self.conditions]
+        hard = [(i, c) for i, c in indexed if getattr(c, "hard", False)]
+        self.hard = HardConditions(box, hard, len(self.unknowns))
+        self.lifts = tuple(self.hard.lift(i) for i in range(len(self.unknowns)))
+        soft = [(i, c) for i, c in indexed if not getattr(c, "hard", False)]
+        self.data = tuple((i, c) for i, c in soft if isinstance(c, Data))
+        for _, condition in self.data:
+            condition.check(box)
+        faces = [(i, c) for i, c in soft if not isinstance(c, Data)]
+        self.terms = (
+            self._residual_term(),
+            *(term for i, c in faces for term in c.terms(box, i)),
+        )
+        self.exact = self._exact(exact)
+        self._check()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names under which losses are reported, residual first."""
+        names = [t.group for t in self.terms]
+        names += [c.group(self.box) for _, c in self.data]
+        return tuple(dict.fromkeys(names))
+
+    def fields(self, source: LeafSource) -> list[Field]:
+        """Returns one field per unknown over the given source of leaf values."""
+        return [Field.unknown(source, self.box, i) for i in range(len(self.unknowns))]
+
+    def lift_values(
+        self, unknown: int, orders: Sequence[int], coordinates: Sequence[Array]
+    ) -> Array | None:
+        """Returns a derivative of the lift of hard conditions; None without one."""
+        lift = self.lifts[unknown]
+        return None if lift is None else partial(lift, orders)(*coordinates)
+
+    def residual_values(
+        self, source: LeafSource, coordinates: Sequence[Array]
+    ) -> list[Array]:
+        """Returns the residual of every equation where leaves come from `source`.
+
+        Args:
+            source: `(unknown, orders) -> values` of derivatives of the unknowns.
+            coordinates: arrays that broadcast against each other, one per axis.
+        """
+        shape = jnp.broadcast_shapes(*(c.shape for c in coordinates))
+        arguments = [*self.fields(source), *(coordinates[i] for i in self._axes)]
+        try:
+            out = self.residual(*arguments)
+        except AttributeError as error:
+            if getattr(error, "name", None) == "d":
+                raise TypeError(
+                    "pinns.Problem: the residual calls `.d` on an array; derivatives "
+                    "are taken of unknowns: write x * u.d('x') + u for d(x u)/dx"
+                ) from error
+            raise
+        except jax.errors.TracerArrayConversionError as error:
+            raise TypeError(
+                "pinns.Problem: the residual must be written with jax.numpy; it "
+                "handed a coordinate or field to NumPy"
+            ) from error
+        values = list(out) if isinstance(out, (tuple, list)) else [out]
+        if len(values) != self.equations:
+            raise ValueError(
+                f"pinns.Problem: the residual must return {self.equations} "
+                f"equation{'s' * (self.equations > 1)} (set `equations` otherwise), "
+                f"got {len(values)}"
+            )
+        return [self._equation(i, v, shape) for i, v in enumerate(values)]
+
+    def exact_residual(self, coordinates: Sequence[Array]) -> list[Array]:
+        """Returns the residual of the exact solution: zero up to rounding.
+
+        Raises:
+            ValueError: the problem has no exact solution.
+        """
+        exact = self.require_exact("exact_residual")
+
+        def source(unknown, orders):
+            return partial(exact[unknown], orders)(*coordinates)
+
+        return self.residual_values(source, coordinates)
+
+    def require_exact(self, owner: str) -> tuple[Callable[..., Array], ...]:
+        if self.exact is None:
+            raise ValueError(
+                f"pinns: `{owner}` needs an exact or reference solution, and problem "
+                f"{self.name!r} has none (give `exact=` to pinns.Problem)"
+            )
+        return self.exact
+
+    def __repr__(self) -> str:
+        conditions = ", ".join(c.group(self.box) for c in self.conditions)
+        return f"Problem({self.name}: {self.box!r}; {conditions})"
+
+    def _residual_arguments(self) -> tuple[int, ...]:
+        owner = "pinns.Problem: `residual`"
+        names, variadic = parameter_names(self.residual, owner)
+        count = len(self.unknowns)
+        if tuple(names[:count]) != self.unknowns and not (variadic and not names):
+            raise ValueError(
+                f"{owner} must take the unknowns ({', '.join(self.unknowns)}) first, "
+                f"then coordinates among ({', '.join(self.box.names)}), "
+                f"got ({', '.join(names)})"
+            )
+        return coordinate_arguments(self.residual, self.box, owner, skip=count)
+
+    def _residual_term(self) -> Term:
+        selectors = ("interior",) * self.box.dimension
+
+        def function(source, coordinates):
+            def leaf(unknown, orders):
+                return source(unknown, orders, selectors)
+
+            return self.residual_values(leaf, coordinates)
+
+        return Term(
+            name=RESIDUAL,
+            group=RESIDUAL,
+            weight=self.weight,
+            selectors=selectors,
+            function=function,
+        )
+
+    def _unknown_of(self, condition: Any) -> int:
+        if not isinstance(condition, Condition):
+            raise TypeError(
+                "pinns.Problem: `conditions` must be pinns conditions (Dirichlet, "
+                f"Neumann, Robin, Periodic, Initial, Data), got {condition!r}"
+            )
+        name = condition.unknown
+        if name is None and len(self.unknowns) == 1:
+            return 0
+        if name not in self.unknowns:
+            raise ValueError(
+                f"{condition.owner}: `unknown` must be one of "
+                f"({', '.join(self.unknowns)}), got {name!r}"
+            )
+        return self.unknowns.index(name)
+
+    def _equation(self, index: int, value: Any, shape: tuple[int, ...]) -> Array:
+        owner = f"pinns.Problem: equation {index} of the residual"
+        array = value.values if isinstance(value, Field) else value
+        dtype = getattr(array, "dtype", jnp.dtype(float))
+        if not jnp.issubdtype(dtype, jnp.floating):
+            dtype = jnp.float32
+        array = broadcast(array, shape, dtype, owner)
+        if array.shape != shape:
+            raise ValueError(
+                f"{owner} must depend on an unknown and have the points' shape "
+                f"{shape}, got shape {array.shape}"
+            )
+        return array
+
+    def _exact(self, exact) -> tuple[Callable[..., Array], ...] | None:
+        if exact is None:
+            return None
+        if not isinstance(exact, Mapping):
+            if len(self.unknowns) > 1:
+                raise ValueError(
+                    "pinns.Problem: `exact` must map each of the unknowns "
+                    f"({', '.join(self.unknowns)}) to a function, got {exact!r}"
+                )
+            exact = {self.unknowns[0]: exact}
+        if set(exact) != set(self.unknowns):
+            raise ValueError(
+                f"pinns.Problem: `exact` must name ({', '.join(self.unknowns)}), "
+                f"got ({', '.join(exact)})"
+            )
+        return tuple(
+            bind_coordinates(exact[name], self.box, f"pinns.Problem: `exact[{name!r}]`")
+            for name in self.unknowns
+        )
+
+    def _check(self) -> None:
+        """Traces every term on abstract points with a different number on each axis."""
+        d = self.box.dimension
+        for term in self.terms:
+            sizes = [
+                {"interior": 3 + i % 3, "ends": 2}.get(s, 1)
+                for i, s in enumerate(term.selectors)
+            ]
+            shapes = [
+                tuple(n if i == k else 1 for k in range(d)) for i, n in enumerate(sizes)
+            ]
+            zeros = partial_function(_zeros, tuple(sizes))
+            jax.eval_shape(
+                lambda *c, t=term, z=zeros: t.function(z, c),
+                *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes),
+            )
+        if self.exact is not None:
+            points = [jax.ShapeDtypeStruct((4,), jnp.float32)] * d
+            for function in self.exact:
+                jax.eval_shape(function, *points)
+
+
+def _zeros(shape: tuple[int, ...], *leaf: Any) -> Array:
+    return jnp.zeros(shape, jnp.float32)
+
+
+def _unknown_names(unknowns: Sequence[str], box: Box) -> tuple[str, ...]:
+    names = (unknowns,) if isinstance(unknowns, str) else tuple(unknowns)
+    clash = [n for n in names if n in box.names]
+    if not names or len(set(names)) != len(names) or clash:
+        raise ValueError(
+            "pinns.Problem: `unknowns` must be distinct names that are no axes "
+            f"({', '.join(box.names)}), got {names!r}"
+        )
+    return names
+
+
+def _positive(weight: float) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight <= 0:
+        raise ValueError(
+            f"pinns.Problem: `weight` must be a positive number, got {weight!r}"
+        )
+    return float(weight)

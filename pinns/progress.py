@@ -1,0 +1,53 @@
+"""The progress bar of `solve`: loss, error, steps per second, time left."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Progress:
+    """A context manager around a rich progress bar; silent unless shown.
+
+    Args:
+        show: True, False, or None for "only if standard error is a terminal".
+        title: text on the left.
+        steps: steps to come.
+    """
+
+    def __init__(self, show: bool | None, title: str, steps: int):
+        show = sys.stderr.isatty() if show is None else show
+        self._bar = None
+        if show:
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[status]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=False,
+            )
+            self._task = self._bar.add_task(title, total=steps, status="")
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int, history, error: float | None, elapsed: float) -> None:
+        """Shows the state after `done` steps and `elapsed` seconds."""
+        if self._bar is None:
+            return
+        status = f"loss {history.loss[-1]:.2e}"
+        if error is not None:
+            status += f"  error {error:.2e}"
+        status += f"  {done / max(elapsed, 1e-9):.0f} it/s"
+        self._bar.update(self._task, completed=done, status=status)

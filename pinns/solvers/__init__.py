@@ -1,0 +1,1 @@
+"""How parameters are found: pure `init` and `step` functions per method."""
