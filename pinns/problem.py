@@ -260,9 +260,12 @@ class Problem:
         )
 
     def _check(self) -> None:
-        """Traces every term on abstract points with a different number on each axis."""
+        """Traces every condition on abstract points, counts differing by axis.
+
+        The faces of one condition run the same function; one stands for all.
+        """
         d = self.box.dimension
-        for term in self.terms:
+        for term in {term.group: term for term in reversed(self.terms)}.values():
             sizes = [
                 {"interior": 3 + i % 3, "ends": 2}.get(s, 1)
                 for i, s in enumerate(term.selectors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -81,8 +82,9 @@ class Evaluator:
         solution = self.solution
         box = solution.problem.box
         _check_count(coordinates, box)
-        with solution.precision():
-            arrays = [jnp.asarray(c, solution.dtype) for c in coordinates]
+        dtype, params, context = solution.working(coordinates)
+        with context:
+            arrays = [jnp.asarray(c, dtype) for c in coordinates]
             for name, array in zip(box.names, arrays, strict=True):
                 if array.ndim > 1:
                     raise ValueError(
@@ -90,12 +92,8 @@ class Evaluator:
                         f"1-D array, got shape {array.shape}; for scattered points "
                         "use solution.at(points) with points (N, d)"
                     )
-            values = solution.compiled_grid(
-                solution.params,
-                tuple(jnp.atleast_1d(a) for a in arrays),
-                self.unknown,
-                self.orders,
-            )
+            flat = tuple(jnp.atleast_1d(a) for a in arrays)
+            values = solution.compiled_grid(params, flat, self.unknown, self.orders)
             return values.reshape([n for a in arrays for n in a.shape])
 
     def at(self, points: Float[Array, "*n d"]) -> Float[Array, "*n"]:
@@ -108,18 +106,17 @@ class Evaluator:
             ValueError: a last axis that is not the dimension of the box.
         """
         solution = self.solution
-        with solution.precision():
-            points = jnp.asarray(points, solution.dtype)
-            d = solution.problem.box.dimension
-            if points.ndim < 1 or points.shape[-1] != d:
+        names = solution.problem.box.names
+        dtype, params, context = solution.working([points])
+        with context:
+            points = jnp.asarray(points, dtype)
+            if points.ndim < 1 or points.shape[-1] != len(names):
                 raise ValueError(
-                    f"pinns.Solution.at: `points` must have shape (..., {d}) with "
-                    f"columns {', '.join(solution.problem.box.names)}, "
-                    f"got {points.shape}"
+                    f"pinns.Solution.at: `points` must have shape (..., {len(names)}) "
+                    f"with columns {', '.join(names)}, got {points.shape}"
                 )
-            values = solution.compiled_points(
-                solution.params, points.reshape(-1, d), self.unknown, self.orders
-            )
+            flat = points.reshape(-1, len(names))
+            values = solution.compiled_points(params, flat, self.unknown, self.orders)
             return values.reshape(points.shape[:-1])
 
     def d(self, axis: str, order: int = 1) -> Evaluator:
@@ -142,7 +139,9 @@ class Solution:
     `solution(t, x, y)` evaluates on the tensor grid of 1-D coordinates,
     `solution.at(points)` at scattered points, `solution.d("x", 2)` is a derivative
     with the same two calls. With several unknowns, `solution["u"]` picks one. All of
-    them are traceable: use them inside `jax.jit`, `jax.grad`, `jax.vmap`.
+    them are traceable: use them inside `jax.jit`, `jax.grad`, `jax.vmap`. Values have
+    the dtype of the solution; work on float64 ones under `jax.enable_x64(True)` or as
+    NumPy arrays, as with any float64 array in JAX.
 
     Attributes:
         problem, model, params: what was solved, with what, and the result.
@@ -178,6 +177,18 @@ class Solution:
     def precision(self):
         """Returns the context in which arrays of this solution's dtype exist."""
         return precision(self.dtype)
+
+    def working(self, inputs: Sequence[Any]) -> tuple[str, Any, Any]:
+        """Returns dtype, parameters and precision context for these inputs.
+
+        Inside a transformation (`jit`, `grad`, ...) that was entered without x64,
+        float64 does not exist, and a float64 solution works in float32.
+        """
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in inputs)
+        if self.dtype == "float64" and traced and jnp.zeros(0).dtype != "float64":
+            single = jax.tree.map(lambda p: np.asarray(p, "float32"), self.params)
+            return "float32", single, nullcontext()
+        return self.dtype, self.params, self.precision()
 
     def __getitem__(self, unknown: str) -> Evaluator:
         """Returns one unknown by name; ValueError if there is none of that name."""

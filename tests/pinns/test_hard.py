@@ -1,12 +1,22 @@
 """Hard conditions hold to rounding for random parameters."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pinns import (
-    CP, MLP, Box, Dirichlet, Initial, Neumann, Problem, TensorTrain, Tucker,
+    CP,
+    MLP,
+    Box,
+    Dirichlet,
+    Initial,
+    Neumann,
+    Problem,
+    TensorTrain,
+    Tucker,
 )  # fmt: skip
 from pinns.evaluation import grid_values, scattered_values
 from pinns.losses import GridLoss
@@ -15,6 +25,10 @@ from pinns.losses import GridLoss
 BOX = Box(t=(0.5, 2.0), x=(-1.0, 1.0), y=(0.0, 3.0))
 MODELS = [CP(rank=3, hidden=(6,)), TensorTrain(rank=2, hidden=(6,)),
           Tucker(rank=2, hidden=(6,)), MLP(hidden=(6, 6))]  # fmt: skip
+
+
+hard = partial(Dirichlet, hard=True)
+values_on = jax.jit(grid_values, static_argnums=(0, 1, 4, 5))
 
 
 def g(t, x, y):
@@ -34,7 +48,7 @@ def faces(problem, model, params, orders=(0, 0, 0), **fixed):
         jnp.asarray([fixed[n]]) if n in fixed else jnp.linspace(a, b, 5)
         for n, (a, b) in zip("txy", BOX.intervals, strict=True)
     ]
-    values = grid_values(problem, model, params, x, 0, orders)
+    values = values_on(problem, model, params, x, 0, orders)
     return np.asarray(values), np.meshgrid(*map(np.asarray, x), indexing="ij")
 
 
@@ -93,18 +107,18 @@ def test_residual_sees_the_lift_with_all_its_derivatives(model, x64):
     counts = (4, 3, 5)
     loss = GridLoss(problem, model, counts, "float64")
     points = BOX.points(counts, key=jax.random.key(0), dtype="float64")
-    _, groups = loss(params, loss.prepare(points))
+    _, groups = jax.jit(loss)(params, jax.jit(loss.prepare)(points))
     x = [p.coordinates for p in points]
 
     def u(*orders):
-        return np.asarray(grid_values(problem, model, params, x, 0, orders))
+        return np.asarray(values_on(problem, model, params, x, 0, orders))
 
     r = u(2, 0, 0) - u(0, 2, 0) + u(0, 0, 1) * u(0, 0, 0)
     np.testing.assert_allclose(groups[0], np.mean(r**2), rtol=1e-10)
     normal = []
     for end in BOX.interval("y"):
         at = [x[0], x[1], jnp.asarray([end])]
-        normal.append(np.asarray(grid_values(problem, model, params, at, 0, (0, 0, 1))))
+        normal.append(np.asarray(values_on(problem, model, params, at, 0, (0, 0, 1))))
     np.testing.assert_allclose(groups[1], np.mean(np.square(normal)), rtol=1e-10)
 
 
@@ -112,22 +126,22 @@ def test_residual_sees_the_lift_with_all_its_derivatives(model, x64):
     ("conditions", "message"),
     [
         (
-            [Dirichlet(0.0, "x", hard=True), Dirichlet(1.0, "x", side="upper", hard=True)],
+            [hard(0.0, "x"), hard(1.0, "x", side="upper")],
             "the upper end of axis 'x' is given twice",
         ),
         (
-            [Initial("t", 0.0, hard=True), Dirichlet(0.0, "t", side="lower", hard=True)],
+            [Initial("t", 0.0, hard=True), hard(0.0, "t", side="lower")],
             "the lower end of axis 't' is given twice",
         ),
         (
-            [Dirichlet(0.0, "x", hard=True), Dirichlet(1.0, "y", hard=True)],
-            "the lower face of 'x' and the lower face of 'y' differ by 1 where they meet",
+            [hard(0.0, "x"), hard(1.0, "y")],
+            "lower face of 'x' and the lower face of 'y' differ by 1 where they meet",
         ),
         ([Initial("t", 0.0, order=1, hard=True)], "needs a hard initial value"),
         (
             [
                 Initial("t", 0.0, hard=True), Initial("t", 0.0, order=1, hard=True),
-                Dirichlet(0.0, "t", side="upper", hard=True),
+                hard(0.0, "t", side="upper"),
             ],
             "an initial velocity and a value at its upper end",
         ),

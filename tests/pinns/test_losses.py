@@ -33,6 +33,9 @@ MODELS = [CP(rank=3, hidden=(6,)), TensorTrain(rank=2, hidden=(6,)),
 SEPARABLE = MODELS[:3]
 
 
+values_on = jax.jit(grid_values, static_argnums=(0, 1, 4, 5))
+
+
 def name(model):
     return type(model).__name__
 
@@ -86,7 +89,7 @@ def by_hand(problem, model, params, points):
             jnp.asarray([fixed[n]]) if n in fixed else c
             for n, c in zip("txy", x, strict=True)
         ]
-        return np.asarray(grid_values(problem, model, params, at, 0, orders))
+        return np.asarray(values_on(problem, model, params, at, 0, orders))
 
     def coordinates(**fixed):
         at = [
@@ -121,9 +124,7 @@ def by_hand(problem, model, params, points):
     data = conditions()[-1]
     found = [
         float(
-            grid_values(problem, model, params, [jnp.asarray([c]) for c in row])[
-                0, 0, 0
-            ]
+            values_on(problem, model, params, [jnp.asarray([c]) for c in row])[0, 0, 0]
         )
         for row in data.points
     ]
@@ -137,7 +138,7 @@ def test_loss_equals_the_formula_by_hand(model, sampling, x64):
     problem, params, loss, points = setup(model, sampling=sampling)
     expected = by_hand(problem, model, params, points)
     assert problem.groups == tuple(expected)
-    total, groups = jax.jit(loss)(params, loss.prepare(points))
+    total, groups = jax.jit(loss)(params, jax.jit(loss.prepare)(points))
     np.testing.assert_allclose(groups, list(expected.values()), rtol=1e-10)
     weights = {"initial(t)": 2.0, "dirichlet(x)": 3.0}
     whole = sum(weights.get(n, 1.0) * v for n, v in expected.items())
@@ -154,7 +155,7 @@ def test_slabs_change_neither_loss_nor_gradient(model, sampling, x64):
     results = []
     for _, params, loss, points in (whole, slabs):
         value = jax.jit(jax.value_and_grad(loss, has_aux=True))
-        results.append(value(params, loss.prepare(points)))
+        results.append(value(params, jax.jit(loss.prepare)(points)))
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
 
@@ -163,9 +164,9 @@ def test_slabs_change_neither_loss_nor_gradient(model, sampling, x64):
 @pytest.mark.parametrize("slab_values", [None, 20])
 def test_gradient_equals_finite_differences(model, slab_values, x64):
     _, params, loss, points = setup(model, (4, 5, 3), slab_values=slab_values)
-    prepared = loss.prepare(points)
+    prepared = jax.jit(loss.prepare)(points)
     value = jax.jit(lambda p: loss(p, prepared)[0])
-    gradient = jax.grad(value)(params)
+    gradient = jax.jit(jax.grad(value))(params)
     leaves, tree = jax.tree.flatten(params)
     direction = [
         jax.random.normal(k, leaf.shape, "float64")
@@ -194,7 +195,9 @@ def test_loss_is_invariant_under_permutation_of_points(model, x64):
         AxisPoints(jnp.asarray(rng.permutation(np.asarray(p.coordinates))), None)
         for p in points
     ]
-    a, b = (jax.jit(loss)(params, loss.prepare(p))[0] for p in (points, shuffled))
+    a, b = (
+        jax.jit(loss)(params, jax.jit(loss.prepare)(p))[0] for p in (points, shuffled)
+    )
     np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
@@ -264,24 +267,29 @@ def test_factored_norm_equals_grid_norm(model, dimension, x64):
     counts = tuple([6, 5, 4, 5, 3][:dimension])
     points = box.points(counts, "gauss_legendre", dtype="float64")
     loss = GridLoss(problem, model, counts, "float64")
-    prepared = loss.prepare(points)
-    grid = float(loss(params, prepared)[0])
+    prepared = jax.jit(loss.prepare)(points)
+    grid = float(jax.jit(loss)(params, prepared)[0])
 
     plan = loss.plans[0]
-    jets = model.factors(params, box, [p.coordinates for p in points], 2)[0]
-    captured = {}
-
-    def capture(terms, known):
-        captured["tensor"] = stacked(
-            model, model.core(params), jets, plan.program, terms, known
-        )
-        return jnp.zeros(counts)
-
-    fixed, moving = prepared.hoisted[0]
-    plan.program.evaluate((*fixed, *moving), capture)
-    form, tensor = captured["tensor"]
     weights = [np.asarray(p.weights) for p in points]
-    factored = float(form.norm_squared(tensor, weights))
+
+    @jax.jit
+    def factored_norm(params):
+        jets = model.factors(params, box, [p.coordinates for p in points], 2)[0]
+        norms = []
+
+        def capture(terms, known):
+            form, tensor = stacked(
+                model, model.core(params), jets, plan.program, terms, known
+            )
+            norms.append(form.norm_squared(tensor, weights))
+            return jnp.zeros(counts)
+
+        fixed, moving = prepared.hoisted[0]
+        plan.program.evaluate((*fixed, *moving), capture)
+        return norms[0]
+
+    factored = float(factored_norm(params))
     assert abs(factored / grid - 1.0) < 1e-12
 
 
@@ -296,7 +304,7 @@ def test_source_is_evaluated_once_per_draw_not_per_step():
     )
     model = CP(rank=2, hidden=(4,), activation="tanh")
     loss = GridLoss(problem, model, (4, 5, 3))
-    prepared = loss.prepare(BOX.points((4, 5, 3), key=jax.random.key(0)))
+    prepared = jax.jit(loss.prepare)(BOX.points((4, 5, 3), key=jax.random.key(0)))
     params = model.init(jax.random.key(0), BOX)
     text = str(jax.make_jaxpr(loss)(params, prepared))
     assert "exp" not in text
@@ -315,7 +323,7 @@ def test_a_laplacian_costs_one_product_of_twice_the_rank(dimension):
     model = CP(rank=rank, hidden=(4,))
     loss = GridLoss(Problem(box, operator), model, (n,) * dimension)
     params = model.init(jax.random.key(0), box)
-    prepared = loss.prepare(box.points(n, key=jax.random.key(0)))
+    prepared = jax.jit(loss.prepare)(box.points(n, key=jax.random.key(0)))
     jaxpr = jax.make_jaxpr(loss)(params, prepared)
     products = [
         tuple(v.aval.shape for v in eqn.invars)

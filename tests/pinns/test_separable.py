@@ -1,4 +1,4 @@
-"""Contractions against naive loops, format equalities, derivatives by finite difference."""
+"""Contractions against naive loops, format equalities, finite differences."""
 
 import itertools
 from functools import partial

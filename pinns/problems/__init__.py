@@ -1,0 +1,23 @@
+"""Benchmark equations with exact or reference solutions, one function each."""
+
+from pinns.problems._catalog import PROBLEMS, create
+from pinns.problems.burgers1d import burgers1d
+from pinns.problems.flow_mixing import flow_mixing
+from pinns.problems.heat2d import heat2d
+from pinns.problems.helmholtz3d import helmholtz3d
+from pinns.problems.klein_gordon import klein_gordon
+from pinns.problems.poisson import poisson
+from pinns.problems.wave1d import wave1d
+
+
+__all__ = [
+    "klein_gordon",
+    "helmholtz3d",
+    "flow_mixing",
+    "poisson",
+    "heat2d",
+    "wave1d",
+    "burgers1d",
+    "PROBLEMS",
+    "create",
+]
