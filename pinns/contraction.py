@@ -40,6 +40,7 @@ def contract(
     terms: Mapping[tuple[Hashable, ...], float],
     factor: Callable[[int, Hashable], Array],
     counts: tuple[int, ...],
+    memo: dict[Hashable, Array] | None = None,
 ) -> Array:
     """Returns the sum of separable terms on the tensor grid of shape `counts`.
 
@@ -49,13 +50,15 @@ def contract(
         terms: `{(version on axis 1, ..., version on axis d): coefficient}`.
         factor: returns the factor array (n_i, *shape_i) of `(axis, version)`.
         counts: points per axis.
+        memo: partial products of earlier calls with the same model, core and meaning
+            of the versions; they are used again and added to.
     """
     d = len(counts)
     merged = _merge_single_axis(terms, d)
     split = _best_split(model, counts)
     groups = _group(merged, split)
     dtype = factor(0, next(iter(terms))[0]).dtype
-    sweep = _Sweep(model, core, factor, d, dtype)
+    sweep = _Sweep(model, core, factor, d, dtype, {} if memo is None else memo)
     left = jnp.concatenate([sweep.left(dict(sums)) for sums, _ in groups], axis=1)
     right = jnp.concatenate([sweep.right(dict(rights)) for _, rights in groups], axis=1)
     return (left @ right.T).reshape(counts)
@@ -127,11 +130,11 @@ def _best_split(model: Separable, counts: tuple[int, ...]) -> int:
 class _Sweep:
     """Left and right partial contractions, each distinct one formed once."""
 
-    def __init__(self, model, core, factor, dimension, dtype):
+    def __init__(self, model, core, factor, dimension, dtype, known):
         self.model, self.core, self.factor = model, core, factor
         self.dimension = dimension
         self.dtype = dtype
-        self.known: dict[Hashable, Array] = {}
+        self.known: dict[Hashable, Array] = known
 
     def version(self, axis: int, version: Version) -> Array:
         key = ("factor", axis, version)

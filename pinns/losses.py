@@ -136,8 +136,9 @@ class GridLoss:
             envelope=problem.hard.exponents(),
         )
         cores = [model.core(params, i) for i in range(unknowns)]
+        memo: list[dict] = [{} for _ in range(unknowns)]
         return [
-            plan.mean_square(model, jets, cores, hoisted, prepared.weights)
+            plan.mean_square(model, jets, cores, hoisted, prepared.weights, memo)
             for plan, hoisted in zip(self.plans, prepared.hoisted, strict=True)
         ]
 
@@ -216,17 +217,23 @@ class TermPlan:
         )
         return one[:fixed_count], moving
 
-    def mean_square(self, model, jets, cores, hoisted, weights) -> Array:
-        """Returns the mean square over points, summed over equations."""
+    def mean_square(self, model, jets, cores, hoisted, weights, memo) -> Array:
+        """Returns the mean square over points, summed over equations.
+
+        Partial products in `memo` (a dict per unknown) are shared among terms: the
+        faces of a box differ from its interior, and from each other, on one axis.
+        """
         weights = self.own_weights(weights)
         if self.slabs == 1:
             fixed, moving = hoisted
-            return self._slab(model, jets, cores, (*fixed, *moving), weights)
+            return self._slab(model, jets, cores, (*fixed, *moving), weights, memo)
         return self._slabbed(model, jets, cores, hoisted, weights)
 
-    def _slab(self, model, jets, cores, hoisted, weights) -> Array:
+    def _slab(self, model, jets, cores, hoisted, weights, memo) -> Array:
         def grid(terms, known):
-            return _linear_combination(model, cores, jets, self.program, terms, known)
+            return _linear_combination(
+                model, cores, jets, self.program, terms, known, memo
+            )
 
         return self.mean(self.program.evaluate(hoisted, grid), weights)
 
@@ -266,7 +273,8 @@ class TermPlan:
             rows = [[f, *r] for f, r in zip(first, rest, strict=True)]
             w = None if weights is None else [step, *weights[1:]]
             known = (*fixed, *moving)
-            return self._slab(model, rows, cores, known, w)
+            own = [{} for _ in rows]
+            return self._slab(model, rows, cores, known, w, own)
 
         return _scan_sum(value, first, (rest, cores), (moving, steps))
 
@@ -314,13 +322,15 @@ def _linear_combination(
     program: Program,
     terms: Mapping,
     known: Mapping[int, Array],
+    memo: Sequence[dict],
 ) -> Array:
     """Contracts `{(leaf, multiplier ids per axis): coefficient}` on the grid."""
     by_unknown: dict[int, dict[tuple, float]] = {}
     for (leaf, multipliers), coefficient in terms.items():
         unknown, orders, selectors = program.leaves[leaf]
         versions = tuple(
-            (order, selector, ids)
+            # Multipliers are numbered within their program, which the key must name.
+            (order, selector, ids, id(program) if ids else None)
             for order, selector, ids in zip(orders, selectors, multipliers, strict=True)
         )
         group = by_unknown.setdefault(unknown, {})
@@ -329,14 +339,16 @@ def _linear_combination(
     for unknown, group in by_unknown.items():
 
         def factor(axis, version, row=jets[unknown]):
-            order, selector, ids = version
+            order, selector, ids, _ = version
             value = _selected(row[axis][order], selector, program.shape[axis])
             for i in ids:
                 scale = known[i].reshape(-1)
                 value = value * scale.reshape(-1, *(1,) * (value.ndim - 1))
             return value
 
-        parts.append(contract(model, cores[unknown], group, factor, program.shape))
+        parts.append(
+            contract(model, cores[unknown], group, factor, program.shape, memo[unknown])
+        )
     return sum(parts[1:], start=parts[0])
 
 
