@@ -19,14 +19,14 @@ def jet(
     function: Callable[[Float[Array, " n"]], Float[Array, "n *w"]],
     x: Float[Array, " n"],
     order: int,
-) -> Float[Array, "k n *w"]:
-    """Returns `function` and its derivatives up to `order`, stacked: (order+1, n, ...).
+) -> tuple[Float[Array, "n *w"], ...]:
+    """Returns `function` and its derivatives up to `order`: order + 1 arrays.
 
     `function` maps each entry of `x` on its own (a batch of scalars), so one tangent
     of ones differentiates all points at once (nested `jax.jvp`).
 
     Example:
-        >>> jet(lambda x: x**3, jnp.array([2.0]), 3)[:, 0].tolist()
+        >>> [float(d[0]) for d in jet(lambda x: x**3, jnp.array([2.0]), 3)]
         [8.0, 12.0, 12.0, 6.0]
     """
     ones = jnp.ones_like(x)
@@ -41,7 +41,7 @@ def jet(
     derivatives = lambda x: (function(x),)  # noqa: E731
     for _ in range(order):
         derivatives = extend(derivatives)
-    return jnp.stack(derivatives(x))
+    return derivatives(x)
 
 
 def partial(

@@ -135,10 +135,17 @@ class GridLoss:
             unknowns=unknowns,
             envelope=problem.hard.exponents(),
         )
+        table = [
+            [
+                tuple(lax.split(value, (n, 2)) for value in jet)
+                for jet, n in zip(row, self.counts, strict=True)
+            ]
+            for row in jets
+        ]
         cores = [model.core(params, i) for i in range(unknowns)]
         memo: list[dict] = [{} for _ in range(unknowns)]
         return [
-            plan.mean_square(model, jets, cores, hoisted, prepared.weights, memo)
+            plan.mean_square(model, table, cores, hoisted, prepared.weights, memo)
             for plan, hoisted in zip(self.plans, prepared.hoisted, strict=True)
         ]
 
@@ -258,19 +265,19 @@ class TermPlan:
     def _slabbed(self, model, jets, cores, hoisted, weights) -> Array:
         n = self.shape[0] // self.slabs
         fixed, moving = hoisted
-        inner = [
-            [jet[:, :count] for jet, count in zip(row, self.shape, strict=True)]
-            for row in jets
-        ]
+        inner = [[[value for value, *_ in jet] for jet in row] for row in jets]
         first = [
-            jnp.moveaxis(jet.reshape(len(jet), self.slabs, n, *jet.shape[2:]), 1, 0)
-            for jet, *_ in inner
+            [value.reshape(self.slabs, n, *value.shape[1:]) for value in row[0]]
+            for row in inner
         ]
         rest = [row[1:] for row in inner]
         steps = weights[0].reshape(self.slabs, n) if weights is not None else None
 
         def value(first, rest, cores, moving, step):
-            rows = [[f, *r] for f, r in zip(first, rest, strict=True)]
+            rows = [
+                [[(value,) for value in jet] for jet in (f, *r)]
+                for f, r in zip(first, rest, strict=True)
+            ]
             w = None if weights is None else [step, *weights[1:]]
             known = (*fixed, *moving)
             own = [{} for _ in rows]
@@ -318,13 +325,17 @@ def _scan_sum(value, first, shared, moving) -> Array:
 def _linear_combination(
     model: Separable,
     cores: Sequence[Array | None],
-    jets: Sequence[Sequence[Array]],
+    jets: Sequence[Sequence[Sequence[Sequence[Array]]]],
     program: Program,
     terms: Mapping,
     known: Mapping[int, Array],
     memo: Sequence[dict],
 ) -> Array:
-    """Contracts `{(leaf, multiplier ids per axis): coefficient}` on the grid."""
+    """Contracts `{(leaf, multiplier ids per axis): coefficient}` on the grid.
+
+    jets: `[unknown][axis][order]`, a factor's rows at the collocation points and,
+    where conditions need them, at both ends of the axis.
+    """
     by_unknown: dict[int, dict[tuple, float]] = {}
     for (leaf, multipliers), coefficient in terms.items():
         unknown, orders, selectors = program.leaves[leaf]
@@ -340,7 +351,7 @@ def _linear_combination(
 
         def factor(axis, version, row=jets[unknown]):
             order, selector, ids, _ = version
-            value = _selected(row[axis][order], selector, program.shape[axis])
+            value = _selected(row[axis][order], selector)
             for i in ids:
                 scale = known[i].reshape(-1)
                 value = value * scale.reshape(-1, *(1,) * (value.ndim - 1))
@@ -352,16 +363,11 @@ def _linear_combination(
     return sum(parts[1:], start=parts[0])
 
 
-def _selected(values: Array, selector: str, count: int) -> Array:
-    """Returns rows of a factor evaluated at (points..., lower end, upper end)."""
-    n = values.shape[0]
-    start, stop = {
-        "interior": (0, count),
-        "lower": (n - 2, n - 1),
-        "upper": (n - 1, n),
-        "ends": (n - 2, n),
-    }[selector]
-    return values[start:stop]
+def _selected(parts: Sequence[Array], selector: str) -> Array:
+    """Returns rows of a factor given as (at collocation points, at both ends)."""
+    if selector == "interior":
+        return parts[0]
+    return {"lower": parts[1][:1], "upper": parts[1][1:], "ends": parts[1]}[selector]
 
 
 def _weighted_sum(values: Array, weights: Sequence[Array]) -> Array:

@@ -182,8 +182,8 @@ class Separable:
         *,
         unknowns: int = 1,
         envelope: np.ndarray | None = None,
-    ) -> list[list[Float[Array, "k n *w"]]]:
-        """Returns the factor jets `[unknown][axis]` of shape (order+1, n_i, *shape_i).
+    ) -> list[list[tuple[Float[Array, "n *w"], ...]]]:
+        """Returns the factor jets `[unknown][axis][order]`, each (n_i, *shape_i).
 
         Args:
             params: parameters from `init`.
@@ -217,9 +217,12 @@ class Separable:
                     else jnp.asarray([envelope[member] for member in chosen], x.dtype)
                 )
                 jets = jax.vmap(partial(self._jet, order))(stack, x, ends, flags)
-                for row, (unknown, axis) in enumerate(chosen):
-                    out[unknown][axis] = jets[row].reshape(
-                        *jets.shape[1:3], *shapes[axis]
+                # One split with one concatenation as its transpose, where slices
+                # would each be padded and added up in the backward pass.
+                rows = [jax.lax.split(j, (1,) * len(chosen)) for j in jets]
+                for (unknown, axis), *parts in zip(chosen, *rows, strict=True):
+                    out[unknown][axis] = tuple(
+                        part.reshape(x.shape[1], *shapes[axis]) for part in parts
                     )
         return out
 
@@ -235,7 +238,7 @@ class Separable:
         )
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
-    def _jet(self, order: int, params: Params, x: Array, ends: Array, flags) -> Array:
+    def _jet(self, order: int, params: Params, x: Array, ends: Array, flags):
         def values(s):
             features = self.net.apply(params, s, ends)
             return features if flags is None else envelope_of(s, ends, flags) * features

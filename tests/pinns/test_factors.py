@@ -65,11 +65,15 @@ def test_networks_are_finite_with_finite_jets(network):
     model = CP(rank=5, network=network, hidden=(8, 8))
     params = model.init(jax.random.key(0), BOX)
     x = jnp.linspace(0.0, 1.0, 7)
-    jets = model.factors(params, BOX, [x, x, x], 3)[0][0]
+    jets = jnp.stack(model.factors(params, BOX, [x, x, x], 3)[0][0])
     assert jets.shape == (4, 7, 5)
     assert jnp.isfinite(jets).all()
     gradient = jax.grad(
-        lambda p: sum(jnp.sum(j**2) for j in model.factors(p, BOX, [x, x, x], 2)[0])
+        lambda p: sum(
+            jnp.sum(value**2)
+            for jet in model.factors(p, BOX, [x, x, x], 2)[0]
+            for value in jet
+        )
     )(params)
     # Every parameter takes part.
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
@@ -81,8 +85,8 @@ def test_normalized_networks_do_not_depend_on_units(network):
     model = CP(rank=3, network=network, hidden=(8,))
     params = model.init(jax.random.key(0), small)
     s = jnp.linspace(0.0, 1.0, 5)
-    a = model.factors(params, small, [s], 0)[0][0]
-    b = model.factors(params, large, [-500.0 + 2000.0 * s], 0)[0][0]
+    (a,) = model.factors(params, small, [s], 0)[0][0]
+    (b,) = model.factors(params, large, [-500.0 + 2000.0 * s], 0)[0][0]
     np.testing.assert_allclose(a, b, atol=2e-3)
 
 
