@@ -6,6 +6,7 @@ from pinns.domain import Box
 from pinns.field import Field
 from pinns.pointwise import MLP
 from pinns.problem import Problem
+from pinns.resume import resume
 from pinns.separable import CP, TensorTrain, Tucker
 from pinns.solution import Solution
 from pinns.solve import NonFiniteLossError, SolveInterrupted, solve
@@ -27,6 +28,7 @@ __all__ = [
     "Tucker",
     "MLP",
     "solve",
+    "resume",
     "Solution",
     "load",
     "problems",

@@ -280,7 +280,7 @@ class TermPlan:
             ]
             w = None if weights is None else [step, *weights[1:]]
             known = (*fixed, *moving)
-            own = [{} for _ in rows]
+            own: list[dict] = [{} for _ in rows]
             return self._slab(model, rows, cores, known, w, own)
 
         return _scan_sum(value, first, (rest, cores), (moving, steps))

@@ -42,7 +42,7 @@ class Problem:
             unknowns a mapping from names to functions.
         equations: number of equations; by default as many as unknowns.
         weight: factor of the residual's mean square in the loss.
-        name: shown in tables and plots.
+        name: shown in tables and plots; by default that of the residual function.
 
     Everything is traced once on abstract points here, so mistakes surface before
     anything compiles.
@@ -82,7 +82,8 @@ class Problem:
         count = len(self.unknowns) if equations is None else equations
         self.equations = positive_integer(count, "pinns.Problem", "equations")
         self.weight = _positive(weight)
-        self.name = name or str(getattr(residual, "__name__", "problem"))
+        given = str(getattr(residual, "__name__", ""))
+        self.name = name or (given if given.isidentifier() else "") or "problem"
         # (problem name, options) when made by pinns.problems; lets solutions reload.
         self.origin: tuple[str, dict[str, Any]] | None = None
         self._axes = self._residual_arguments()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +187,7 @@ class _Run:
                 start.params, start.optimizer_state, jnp.int32(start.step),
                 jnp.bool_(True),
             )  # fmt: skip
-            self.history = start.history
+            self.history = dataclasses.replace(start.history)
         self.prepare = jax.jit(lambda key: self.loss.prepare(self._draw(key)))
         self.prepared = self._prepare(self._draw_index(self.first))
         _check_finite(problem, self.loss, self.prepared)

@@ -1,0 +1,306 @@
+"""The command line: `pinns list`, `info`, `solve`, `eval`, `resume`.
+
+Exit codes: 0 solved; 1 the loss became NaN or Inf, or memory ran out; 2 bad input;
+130 interrupted. Tables and the JSON record go to standard output, progress bars and
+errors to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import os
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import tyro
+
+from pinns import problems, report
+from pinns.cli.arguments import Command, Eval, Info, List, Resume, Solve
+from pinns.cli.values import (
+    build_model,
+    default_points,
+    integers,
+    problem_options,
+    shown,
+    type_name,
+)
+from pinns.problem import Problem
+from pinns.resume import resume
+from pinns.solution import Solution
+from pinns.solve import (
+    NonFiniteLossError,
+    SolveInterrupted,
+    solve,
+)
+from pinns.storage import load, save
+
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process,
+            which then ends at once when it is interrupted.
+    """
+    code = _main(sys.argv[1:] if argv is None else argv)
+    if argv is None and code == INTERRUPTED:
+        # An orderly exit may crash while it takes apart what the compiler was building
+        # when it was interrupted (seen with jax 0.10.2).
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _main(argv: Sequence[str]) -> int:
+    try:
+        command = _parse(argv)
+        if isinstance(command, int):
+            return command
+        return _COMMANDS[type(command)](command)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # as in `pinns list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        _complain("error: out of memory; try fewer --points or a smaller --rank")
+        return FAILED
+    except (ValueError, TypeError, OSError) as error:
+        # Messages about arguments name their function; anything else is a bug of ours
+        # and deserves its traceback.
+        if not isinstance(error, OSError) and not str(error).startswith("pinns"):
+            raise
+        _complain(f"error: {' '.join(str(error).split())}")
+        return BAD_INPUT
+
+
+def _parse(argv: Sequence[str]) -> Any:
+    """Returns the command, or the exit code if there is nothing to do."""
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                Command,
+                prog="pinns",
+                description="Solve partial differential equations with separable "
+                "networks.",
+                args=list(argv),
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+            )
+    except SystemExit as end:
+        if not end.code:
+            return OK
+        names = ("list", "info", "solve", "eval", "resume")
+        known = f"{argv[0]} " if argv and argv[0] in names else ""
+        what = _first_paragraph(errors.getvalue())
+        _complain(f"error: {what}; see pinns {known}--help")
+        return BAD_INPUT
+
+
+def _first_paragraph(text: str) -> str:
+    """Returns what a boxed message says first, without the box, on one line."""
+    lines = [line.strip("│|").strip() for line in text.splitlines()[1:]]
+    end = next((i for i, line in enumerate(lines) if not line.strip("─╰╯-+")), None)
+    return " ".join(lines[:end]).rstrip(".")
+
+
+def _list(command: List) -> int:
+    rows = []
+    for name, function in problems.PROBLEMS.items():
+        parameters = inspect.signature(function).parameters.values()
+        options = ", ".join(f"{p.name}={shown(p.default)}" for p in parameters)
+        rows.append((name, _summary(function), options))
+    report.print_table(("name", "what", "options"), rows)
+    return OK
+
+
+def _info(command: Info) -> int:
+    problem = _problem("pinns info", command.problem, command.option)
+    function = problems.PROBLEMS[command.problem]
+    print(_description(function) + "\n")
+    report.print_table(
+        ("", ""),
+        [
+            ("axes", report.axes_text(problem)),
+            ("unknowns", ", ".join(problem.unknowns)),
+            ("loss terms", ", ".join(problem.groups)),
+            ("exact solution", "no" if problem.exact is None else "yes"),
+        ],
+    )
+    hints = typing.get_type_hints(function)
+    rows = [
+        (p.name, type_name(hints.get(p.name, str)), shown(p.default))
+        for p in inspect.signature(function).parameters.values()
+    ]
+    if rows:
+        print()
+        report.print_table(("option", "type", "default"), rows)
+    return OK
+
+
+def _solve(command: Solve) -> int:
+    owner = "pinns solve"
+    if not 0 <= command.seed < 2**32:
+        raise ValueError(
+            f"{owner}: `--seed` must be from 0 to 2^32 - 1, got {command.seed}"
+        )
+    if command.plot and command.out is None:
+        raise ValueError(f"{owner}: `--plot` needs `--out`, the folder to draw into")
+    problem = _problem(owner, command.problem, command.option)
+    model = build_model(owner, command)
+    points = integers(owner, "points", command.points)
+    sampling: Any = command.sampling
+    if command.out is not None:
+        command.out.mkdir(parents=True, exist_ok=True)  # fails now, not after the run
+    arguments = {
+        "key": jax.random.key(command.seed),
+        "points": default_points(problem) if points is None else points,
+        "steps": command.steps,
+        "learning_rate": command.learning_rate,
+        "sampling": sampling[0] if len(sampling) == 1 else sampling,
+        "redraw_every": command.redraw_every,
+        "seconds": command.seconds,
+        "dtype": command.dtype,
+        "progress": False if command.no_progress else None,
+    }
+    return _run(
+        lambda: solve(problem, model, command.method, **arguments),
+        command.out,
+        command,
+    )
+
+
+def _resume(command: Resume) -> int:
+    solution = load(command.folder)
+    return _run(
+        lambda: resume(
+            solution,
+            command.steps,
+            learning_rate=command.learning_rate,
+            seconds=command.seconds,
+            progress=False if command.no_progress else None,
+        ),
+        command.folder,
+        command,
+    )
+
+
+def _eval(command: Eval) -> int:
+    points = integers("pinns eval", "points", command.points)
+    solution = load(command.folder)
+    if points is not None and solution.problem.exact is None:
+        raise ValueError(
+            "pinns eval: `--points` are for errors, and problem "
+            f"{solution.problem.name!r} has no exact solution"
+        )
+    errors = report.relative_l2(solution, points)
+    largest = report.linf(solution, points)
+    residual = solution.residual_rms()
+    report.print_table(
+        ("measured", "value"),
+        [
+            *report.error_rows("relative L2 error", errors),
+            *report.error_rows("L-infinity error", largest),
+            ("residual RMS at unseen points", report.number(residual)),
+        ],
+    )
+    print()
+    report.print_table(("saved with", ""), report.setting_rows(solution))
+    if command.plot:
+        _draw(solution, command.folder)
+    if command.json:
+        more = {
+            "linf": report.single(largest),
+            "residual_rms": report.finite(residual),
+        }
+        report.print_json(report.record(solution, errors) | more)
+    return OK
+
+
+def _run(
+    work: Callable[[], Solution], folder: Path | None, command: Solve | Resume
+) -> int:
+    """Solves, saves what was reached however it ended, and reports."""
+    code, message = OK, ""
+    try:
+        solution = work()
+    except NonFiniteLossError as error:
+        what = str(error).partition(";")[0]  # the rest is for callers in Python
+        solution, code = error.solution, FAILED
+        message = f"error: {what}; a smaller --learning-rate often helps"
+    except SolveInterrupted as error:
+        solution, code, message = error.solution, INTERRUPTED, str(error)
+    where = "nothing is saved without --out"
+    if folder is not None:
+        where = f"saved in {save(solution, folder)}"
+    if code == INTERRUPTED:
+        _complain(f"{message}; {where}")
+    errors = report.relative_l2(solution)
+    print(report.model_text(solution) + "\n")
+    report.print_table(("", ""), report.result_rows(solution, errors))
+    if folder is not None and code != INTERRUPTED:
+        print(f"\n{where}")
+    if command.plot and folder is not None and code == OK:
+        _draw(solution, folder)
+    if code == FAILED:
+        _complain(f"{message}; {where}")
+    if command.json:
+        report.print_json(report.record(solution, errors))
+    return code
+
+
+def _draw(solution: Solution, folder: Path) -> None:
+    from pinns import plotting  # matplotlib takes its time
+
+    names = solution.problem.unknowns
+    for name in names:
+        path = folder / ("solution.png" if len(names) == 1 else f"solution_{name}.png")
+        plotting.plot(solution, path, unknown=name)
+        print(f"drawn in {path}")
+    plotting.plot_history(solution, folder / "history.png")
+    print(f"drawn in {folder / 'history.png'}")
+
+
+def _problem(owner: str, name: str, pairs: Sequence[str]) -> Problem:
+    if name not in problems.PROBLEMS:
+        return problems.create(name)  # which says what names there are
+    return problems.create(name, **problem_options(owner, name, pairs))
+
+
+def _summary(function: Callable) -> str:
+    first = (inspect.getdoc(function) or "").split("\n")[0]
+    return first.removeprefix("Returns ").rstrip(".")
+
+
+def _description(function: Callable) -> str:
+    """Returns the docstring without what only concerns a caller in Python."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    left_out = ("Args:", "Raises:", "Example:")
+    return "\n\n".join(p for p in paragraphs if not p.startswith(left_out))
+
+
+def _complain(message: str) -> None:
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+
+
+_COMMANDS: dict[type, Callable[[Any], int]] = {
+    List: _list,
+    Info: _info,
+    Solve: _solve,
+    Eval: _eval,
+    Resume: _resume,
+}

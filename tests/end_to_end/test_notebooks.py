@@ -1,0 +1,46 @@
+"""Notebooks run from top to bottom at small size and match their text twins."""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_text_twin_is_in_step(path):
+    notebook = jupytext.read(path)
+    twin = jupytext.read(path.with_suffix(".py"))
+    assert [(c.cell_type, c.source) for c in notebook.cells] == [
+        (c.cell_type, c.source) for c in twin.cells
+    ]
+    assert not any(cell.get("outputs") for cell in notebook.cells), "strip the outputs"
+
+
+# The kernel's own libraries warn about event loops and sockets.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_runs(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("SEPARAX_QUICK", "1")
+    monkeypatch.setenv("PYTHONPATH", str(path.parents[1]))
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )  # fmt: skip
+    client.execute()
+    printed = "".join(
+        out.get("text", "")
+        for cell in notebook.cells
+        for out in cell.get("outputs", ())
+    )
+    assert "steps/s" in printed
+    assert "heat in" in printed
