@@ -402,8 +402,11 @@ def _face_terms(
     """Terms of `alpha u + beta du/dn - value`, one per axis (both ends together)."""
     owner, group = condition.owner, condition.group(box)
     target = bind_coordinates(value, box, owner)
+    # Plain numbers stay numbers, so that the condition keeps constant coefficients.
     alpha_, beta_ = (
-        c if c is None or c == 1.0 else bind_coordinates(c, box, owner)
+        c
+        if c is None or isinstance(c, (int, float))
+        else bind_coordinates(c, box, owner)
         for c in (alpha, beta)
     )
     faces = condition.faces(box)
@@ -426,7 +429,8 @@ def _face_function(box, unknown, axis, selector, target, alpha, beta):
     signs = {"lower": [-1.0], "upper": [1.0], "ends": [-1.0, 1.0]}[selector]
 
     def part(coefficient, field, coordinates):
-        return field if coefficient == 1.0 else coefficient(*coordinates) * field
+        number = isinstance(coefficient, (int, float))
+        return (coefficient if number else coefficient(*coordinates)) * field
 
     def function(source, coordinates):
         total = -target(*coordinates)

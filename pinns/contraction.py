@@ -55,7 +55,7 @@ def contract(
     """
     d = len(counts)
     merged = _merge_single_axis(terms, d)
-    split = _best_split(model, counts)
+    split = best_split(model, counts)
     groups = _group(merged, split)
     dtype = factor(0, next(iter(terms))[0]).dtype
     sweep = _Sweep(model, core, factor, d, dtype, {} if memo is None else memo)
@@ -113,7 +113,7 @@ def _group(terms: Terms, split: int) -> list[tuple[tuple, tuple]]:
     ]
 
 
-def _best_split(model: Separable, counts: tuple[int, ...]) -> int:
+def best_split(model: Separable, counts: tuple[int, ...]) -> int:
     """Returns the cut with the least arithmetic: grid product plus both sides."""
     d = len(counts)
 

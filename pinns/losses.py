@@ -23,6 +23,7 @@ from pinns.conditions import Term
 from pinns.contraction import contract
 from pinns.domain import AxisPoints, Box
 from pinns.evaluation import along, coordinates_at, scattered_values, with_lifts
+from pinns.faces import FaceBatch, FaceForm, PreparedFaces, face_form, face_values
 from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.program import Program, trace
@@ -39,12 +40,14 @@ class Prepared(NamedTuple):
     """What the loss needs to know of the points, computed once per draw.
 
     coordinates: (n_i,) per axis. weights: (n_i,) per axis or None if all are 1/n.
-    hoisted: per term the coordinate-only values its program asked for.
+    hoisted: per term the coordinate-only values its program asked for; None for
+    linear conditions on faces. faces: those, per unknown that has them.
     """
 
     coordinates: tuple[Array, ...]
     weights: tuple[Array, ...] | None
     hoisted: tuple[Any, ...]
+    faces: dict[int, PreparedFaces]
 
 
 class GridLoss:
@@ -78,6 +81,7 @@ class GridLoss:
         if model.pointwise:
             slab_values = math.prod(counts)
         self.plans = [self._plan(term, slab_values) for term in problem.terms]
+        self.batches = {} if isinstance(model, MLP) else self._face_batches(model)
         d = problem.box.dimension
         self.orders = [
             max(
@@ -95,8 +99,17 @@ class GridLoss:
                 jnp.full(n, 1.0 / n, self.dtype) if p.weights is None else p.weights
                 for p, n in zip(points, self.counts, strict=True)
             )
-        hoisted = tuple(plan.prepare(coordinates) for plan in self.plans)
-        return Prepared(coordinates, weights, hoisted)
+        hoisted: list[Any] = [plan.prepare(coordinates) for plan in self.plans]
+        faces = {}
+        for unknown, (batch, members) in self.batches.items():
+            values = []
+            for i, form in zip(members, batch.forms, strict=True):
+                fixed, moving = hoisted[i]
+                program = self.plans[i].program
+                values.append(face_values(form, program, (*fixed, *moving)))
+                hoisted[i] = None
+            faces[unknown] = batch.prepare(values, weights, self.dtype)
+        return Prepared(coordinates, weights, tuple(hoisted), faces)
 
     def __call__(
         self, params: Params, prepared: Prepared
@@ -144,10 +157,21 @@ class GridLoss:
         ]
         cores = [model.core(params, i) for i in range(unknowns)]
         memo: list[dict] = [{} for _ in range(unknowns)]
-        return [
-            plan.mean_square(model, table, cores, hoisted, prepared.weights, memo)
-            for plan, hoisted in zip(self.plans, prepared.hoisted, strict=True)
-        ]
+        values: list[Any] = [None] * len(self.plans)
+        for unknown, (batch, members) in self.batches.items():
+            found = batch.mean_squares(
+                cores[unknown], table[unknown], prepared.faces[unknown]
+            )
+            for i, value in zip(members, found, strict=True):
+                values[i] = value
+        for i, (plan, hoisted) in enumerate(
+            zip(self.plans, prepared.hoisted, strict=True)
+        ):
+            if values[i] is None:
+                values[i] = plan.mean_square(
+                    model, table, cores, hoisted, prepared.weights, memo
+                )
+        return values
 
     def _pointwise_values(
         self, model: MLP, params: Params, prepared: Prepared
@@ -183,6 +207,25 @@ class GridLoss:
         points = jnp.asarray(data.points, self.dtype)
         values = scattered_values(self.problem, self.model, params, points, unknown)
         return jnp.mean((values - jnp.asarray(data.values, self.dtype)) ** 2)
+
+    def _face_batches(self, model: Separable) -> dict[int, tuple[FaceBatch, list]]:
+        """Returns per unknown the linear faces and the numbers of their plans."""
+        structs = [jax.ShapeDtypeStruct((n,), self.dtype) for n in self.counts]
+        members: dict[int, list[tuple[int, FaceForm]]] = {}
+        for i, plan in enumerate(self.plans):
+            if all(s == "interior" for s in plan.term.selectors):
+                continue
+            fixed, moving = jax.eval_shape(lambda *x, p=plan: p.prepare(x), *structs)
+            form = face_form(plan.program, (*fixed, *moving))
+            if form is not None:
+                members.setdefault(form.unknown, []).append((i, form))
+        return {
+            unknown: (
+                FaceBatch(model, self.counts, [form for _, form in pairs]),
+                [i for i, _ in pairs],
+            )
+            for unknown, pairs in members.items()
+        }
 
     def _plan(self, term: Term, slab_values: int) -> TermPlan:
         box = self.problem.box

@@ -106,6 +106,24 @@ class Program:
         known = dict(zip(self.hoisted, hoisted, strict=True))
         return _Evaluation(self, known, contract).run()
 
+    def linear(
+        self, hoisted: Sequence[Array]
+    ) -> tuple[LinearTerms, dict[int, Array]] | None:
+        """Returns the only equation as linear terms, with the values of their ids.
+
+        None if there are several equations or something is not linear in the leaves.
+        """
+        if len(self.outputs) != 1 or isinstance(self.outputs[0], Constant):
+            return None
+        known = dict(zip(self.hoisted, hoisted, strict=True))
+        evaluation = _Evaluation(self, known, _refuse)
+        try:
+            evaluation.run_steps()
+        except _NotLinearError:
+            return None
+        found = evaluation.env[self.outputs[0]]
+        return (found, known) if isinstance(found, LinearTerms) else None
+
 
 def trace(
     function: Callable[[Callable, Sequence[Array]], list],
@@ -267,6 +285,14 @@ def _run(operation: Operation, env: dict[int, Any]) -> None:
     env.update(zip(operation.outputs, _bind(operation, inputs), strict=True))
 
 
+class _NotLinearError(Exception):
+    """Grid values of linear terms were asked for where none can be had."""
+
+
+def _refuse(terms, known):
+    raise _NotLinearError
+
+
 class _Evaluation:
     """One pass over the operations that depend on the unknowns."""
 
@@ -280,10 +306,13 @@ class _Evaluation:
         self.contracted: dict[int, Array] = {}
 
     def run(self) -> list[Array]:
+        self.run_steps()
+        return [self.value(i) for i in self.program.outputs]
+
+    def run_steps(self) -> None:
         for operation in self.program.operations:
             if not all(o in self.program.known for o in operation.outputs):
                 self._step(operation)
-        return [self.value(i) for i in self.program.outputs]
 
     def value(self, reference) -> Array:
         """Returns grid values, contracting linear terms on first use."""

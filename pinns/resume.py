@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,8 +66,6 @@ def resume(
     if sampling is None:
         names = solution.problem.box.names
         sampling = dict(zip(names, settings["sampling"], strict=True))
-    # `solve` appends to the history that it starts from.
-    history = dataclasses.replace(solution.history)
     return solve(
         solution.problem,
         solution.model,
@@ -84,7 +81,7 @@ def resume(
         dtype=solution.dtype,
         progress=progress,
         throw=throw,
-        start=dataclasses.replace(solution, history=history),
+        start=solution,
     )
 
 

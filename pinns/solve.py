@@ -416,7 +416,11 @@ def _check_start(owner, start, problem, model, dtype) -> None:
 
 def _check_finite(problem: Problem, loss: GridLoss, prepared) -> None:
     """Raises ValueError if a source or condition is not finite at the points."""
-    for plan, hoisted in zip(loss.plans, prepared.hoisted, strict=True):
+    hoisted_of = list(prepared.hoisted)
+    for _, members in loss.batches.values():
+        for i in members:
+            hoisted_of[i] = loss.plans[i].prepare(prepared.coordinates)
+    for plan, hoisted in zip(loss.plans, hoisted_of, strict=True):
         for value in jax.tree.leaves(hoisted):
             array = np.asarray(value)
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():

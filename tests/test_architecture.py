@@ -40,6 +40,7 @@ LAYERS = (
         "problems",
         "pointwise",
         "evaluation",
+        "faces",
     },
     {"solvers", "losses", "operators", "kernels", "baselines"},
     {"solve", "solution", "storage", "resume", "progress"},
