@@ -67,6 +67,9 @@ CASES = (
 )
 
 
+FRAMES = 60
+
+
 @dataclass(frozen=True)
 class Demo:
     """Solve two equations with three models and draw the solutions."""
@@ -178,7 +181,8 @@ def _draw(solution: Solution, folder: Path) -> list[Path]:
     plotting.plot(solution, files[0])
     plotting.plot_history(solution, files[1])
     if "t" in solution.problem.box.names:
-        files.append(plotting.animate(solution, folder / f"{name}.gif", points=65))
+        movie = folder / f"{name}.gif"
+        files.append(plotting.animate(solution, movie, frames=FRAMES, points=65))
     return files
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -82,6 +83,7 @@ def record(solution: Solution, errors: Mapping[str, float] | None) -> dict[str, 
         "options": problem.origin[1] if problem.origin else {},
         "model": solution.model.name,
         "rank": getattr(solution.model, "rank", None),
+        "model_options": model_options(solution),
         "num_parameters": num_parameters(solution),
         "method": settings["method"],
         "seed": seed(settings),
@@ -148,7 +150,7 @@ def setting_rows(solution: Solution) -> list[tuple[str, str]]:
     rows = [
         ("problem", f"{problem.name}{_options_text(options)}"),
         ("axes", axes_text(problem)),
-        ("model", model_text(solution)),
+        ("model", model_text(solution) + _options_text(model_options(solution))),
         ("method", f"{settings['method']}, learning rate {settings['learning_rate']}"),
         ("points", " x ".join(str(n) for n in settings["points"])),
         (
@@ -173,6 +175,15 @@ def model_text(solution: Solution) -> str:
         solution.model.name if rank is None else f"{solution.model.name}, rank {rank}"
     )
     return f"{text}, {num_parameters(solution):,} parameters"
+
+
+def model_options(solution: Solution) -> dict[str, Any]:
+    """Returns what was chosen for the model besides its rank; defaults of None not."""
+    model = solution.model
+    values = {
+        f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.init
+    }
+    return {n: v for n, v in values.items() if n != "rank" and v is not None}
 
 
 def axes_text(problem: Problem) -> str:

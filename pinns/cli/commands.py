@@ -7,10 +7,7 @@ errors to standard error.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import io
-import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -18,10 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 
 from pinns import problems, report
 from pinns.cli.arguments import Command, Eval, Info, List, Resume, Solve
+from pinns.cli.process import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    complain,
+    guarded,
+    leave,
+    parse,
+)
 from pinns.cli.values import (
     build_model,
     default_points,
@@ -41,7 +46,7 @@ from pinns.solve import (
 from pinns.storage import load, save
 
 
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DESCRIPTION = "Solve partial differential equations with separable networks."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,70 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; by default those of the process,
             which then ends at once when it is interrupted.
     """
-    code = _main(sys.argv[1:] if argv is None else argv)
-    if argv is None and code == INTERRUPTED:
-        # An orderly exit may crash while it takes apart what the compiler was building
-        # when it was interrupted (seen with jax 0.10.2).
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    if argv is None:
+        return leave(guarded(lambda: _main(sys.argv[1:])))
+    return guarded(lambda: _main(argv))
 
 
 def _main(argv: Sequence[str]) -> int:
-    try:
-        command = _parse(argv)
-        if isinstance(command, int):
-            return command
-        return _COMMANDS[type(command)](command)
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:  # as in `pinns list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        _complain("error: out of memory; try fewer --points or a smaller --rank")
-        return FAILED
-    except (ValueError, TypeError, OSError) as error:
-        # Messages about arguments name their function; anything else is a bug of ours
-        # and deserves its traceback.
-        if not isinstance(error, OSError) and not str(error).startswith("pinns"):
-            raise
-        _complain(f"error: {' '.join(str(error).split())}")
-        return BAD_INPUT
-
-
-def _parse(argv: Sequence[str]) -> Any:
-    """Returns the command, or the exit code if there is nothing to do."""
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(
-                Command,
-                prog="pinns",
-                description="Solve partial differential equations with separable "
-                "networks.",
-                args=list(argv),
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
-            )
-    except SystemExit as end:
-        if not end.code:
-            return OK
-        names = ("list", "info", "solve", "eval", "resume")
-        known = f"{argv[0]} " if argv and argv[0] in names else ""
-        what = _first_paragraph(errors.getvalue())
-        _complain(f"error: {what}; see pinns {known}--help")
-        return BAD_INPUT
-
-
-def _first_paragraph(text: str) -> str:
-    """Returns what a boxed message says first, without the box, on one line."""
-    lines = [line.strip("│|").strip() for line in text.splitlines()[1:]]
-    end = next((i for i, line in enumerate(lines) if not line.strip("─╰╯-+")), None)
-    return " ".join(lines[:end]).rstrip(".")
+    command = parse(Command, "pinns", DESCRIPTION, argv, _NAMES)
+    return command if isinstance(command, int) else _COMMANDS[type(command)](command)
 
 
 def _list(command: List) -> int:
@@ -247,7 +196,7 @@ def _run(
     if folder is not None:
         where = f"saved in {save(solution, folder)}"
     if code == INTERRUPTED:
-        _complain(f"{message}; {where}")
+        complain(f"{message}; {where}")
     errors = report.relative_l2(solution)
     print(report.model_text(solution) + "\n")
     report.print_table(("", ""), report.result_rows(solution, errors))
@@ -256,7 +205,7 @@ def _run(
     if command.plot and folder is not None and code == OK:
         _draw(solution, folder)
     if code == FAILED:
-        _complain(f"{message}; {where}")
+        complain(f"{message}; {where}")
     if command.json:
         report.print_json(report.record(solution, errors))
     return code
@@ -292,11 +241,6 @@ def _description(function: Callable) -> str:
     return "\n\n".join(p for p in paragraphs if not p.startswith(left_out))
 
 
-def _complain(message: str) -> None:
-    sys.stdout.flush()
-    print(message, file=sys.stderr, flush=True)
-
-
 _COMMANDS: dict[type, Callable[[Any], int]] = {
     List: _list,
     Info: _info,
@@ -304,3 +248,4 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     Eval: _eval,
     Resume: _resume,
 }
+_NAMES = [kind.__name__.lower() for kind in _COMMANDS]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +24,18 @@ SIGNED, POSITIVE, MAGNITUDE = "RdBu_r", "viridis", "inferno"
 TIME = "t"
 
 Points = int | Sequence[int] | Mapping[str, int]
+Grid = list[np.ndarray]
+# Labels and values of what is drawn on one grid.
+Rows = list[tuple[str, np.ndarray]]
+
+
+class Picture(Figure):
+    """A figure that notebooks show, which without pyplot they do not by themselves."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -40,51 +53,73 @@ class View:
     def has_exact(self) -> bool:
         return self.solution.problem.exact is not None
 
-    def grid(
-        self, counts: Sequence[int], fixed: Mapping[int, float]
-    ) -> list[np.ndarray]:
+    def grid(self, counts: Sequence[int], fixed: Mapping[int, float]) -> Grid:
         """Returns coordinates per axis: evenly spaced, or the one that is fixed."""
         return [
             np.array([fixed[i]]) if i in fixed else np.linspace(*interval, counts[i])
             for i, interval in enumerate(self.box.intervals)
         ]
 
-    def rows(self, grid: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    def rows(self, grid: Grid) -> Rows:
         """Returns (label, values) of what is drawn: u, exact u if known, gap.
 
         Axes of length one are dropped from the values.
         """
         values = np.asarray(self.solution[self.unknown](*grid), np.float64)
+        mesh = np.meshgrid(*grid, indexing="ij", sparse=True)
+        return self._rows(values, mesh, lambda: _points(grid))
+
+    def rows_of_each(self, grids: Sequence[Grid]) -> list[Rows]:
+        """Returns `rows` of every grid, all of their points evaluated together.
+
+        One shape is compiled where grids over different axes would be one each.
+        """
+        meshes = [_points(grid) for grid in grids]
+        points = np.concatenate(meshes)
+        solution = self.solution
+        with solution.precision():
+            array = jnp.asarray(points, solution.dtype)
+            values = np.asarray(solution[self.unknown].at(array), np.float64)
+        rows = self._rows(values, list(points.T), lambda: points)
+        ends = np.cumsum([len(mesh) for mesh in meshes])[:-1]
+        parts = [(label, np.split(array, ends)) for label, array in rows]
+        return [
+            [
+                (label, split[i].reshape([x.size for x in grid if x.size > 1]))
+                for label, split in parts
+            ]
+            for i, grid in enumerate(grids)
+        ]
+
+    def _rows(
+        self, values: np.ndarray, mesh: Sequence[np.ndarray], points: Callable
+    ) -> Rows:
         rows = [(self.unknown, values)]
         if self.has_exact:
-            exact = self._exact(grid)
+            exact = self._exact(mesh)
             rows += [("exact", exact), ("|error|", np.abs(values - exact))]
         else:
-            rows.append(("|residual|", self._residual(grid)))
+            rows.append(("|residual|", self._residual(points()).reshape(values.shape)))
         return [(label, array.squeeze()) for label, array in rows]
 
-    def _exact(self, grid: Sequence[np.ndarray]) -> np.ndarray:
+    def _exact(self, mesh: Sequence[np.ndarray]) -> np.ndarray:
         solution = self.solution
         functions = solution.problem.require_exact("plot")
         function = functions[solution.problem.unknowns.index(self.unknown)]
         with solution.precision():
-            mesh = [
-                jnp.asarray(x, solution.dtype)
-                for x in np.meshgrid(*grid, indexing="ij", sparse=True)
-            ]
-            values = np.asarray(function(*mesh), np.float64)
-        return np.broadcast_to(values, [x.size for x in grid])
+            values = function(*(jnp.asarray(x, solution.dtype) for x in mesh))
+            return np.broadcast_to(
+                np.asarray(values, np.float64),
+                np.broadcast_shapes(*map(np.shape, mesh)),
+            )
 
-    def _residual(self, grid: Sequence[np.ndarray]) -> np.ndarray:
-        mesh = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1)
-        points = mesh.reshape(-1, self.box.dimension)
+    def _residual(self, points: np.ndarray) -> np.ndarray:
         # A chunk at a time, all of one shape: little memory, compiled once.
         chunks = -(-len(points) // RESIDUAL_CHUNK)
         missing = chunks * RESIDUAL_CHUNK - len(points)
         padded = np.pad(points, ((0, missing), (0, 0)), mode="edge")
         squares = [self._square(chunk) for chunk in np.split(padded, chunks)]
-        values = np.sqrt(np.concatenate(squares)[: len(points)])
-        return values.reshape(mesh.shape[:-1])
+        return np.sqrt(np.concatenate(squares)[: len(points)])
 
     def _square(self, points: np.ndarray) -> np.ndarray:
         """Returns the squared residual, summed over equations, as (n,)."""
@@ -99,8 +134,8 @@ class Cut(NamedTuple):
 
     title: str
     axes: tuple[int, ...]
-    grid: list[np.ndarray]
-    rows: list[tuple[str, np.ndarray]]
+    grid: Grid
+    rows: Rows
 
 
 def draw_curves(panel: Axes, x: np.ndarray, curves) -> list:
@@ -173,6 +208,11 @@ def _label(panel: Axes, view: View, cut: Cut, label: str) -> None:
     lengths = {b - a for a, b in (view.box.intervals[i] for i in cut.axes)}
     if len(lengths) == 1 and view.box.names[first] != TIME:
         panel.set_aspect("equal")
+
+
+def _points(grid: Grid) -> np.ndarray:
+    """Returns the points of a grid as (n, d)."""
+    return np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, len(grid))
 
 
 def center(box: Box) -> dict[int, float]:

@@ -15,6 +15,7 @@ from pinns.plotting._view import (
     LINE_POINTS,
     TIME,
     Cut,
+    Picture,
     Points,
     View,
     center,
@@ -28,7 +29,7 @@ from pinns.solution import Solution
 
 # Coarse grid, per axis, on which the slices of a box without time are chosen.
 CHOICE_POINTS = 41
-MAX_HISTORY_POINTS = 2000
+MAX_HISTORY_POINTS = 500
 MAX_LINE_PANELS = 6
 DOTS_PER_INCH = 150
 
@@ -111,7 +112,7 @@ def plot_history(solution: Solution, path: str | Path | None = None) -> Figure:
     history = solution.history
     measured = history.errors.size > 0
     columns = 1 + measured
-    figure = Figure(figsize=(5.4 * columns, 4.0), layout="constrained")
+    figure = Picture(figsize=(5.4 * columns, 4.0), layout="constrained")
     panels = figure.subplots(1, columns, squeeze=False)[0]
     rows = _thinned(history.steps.size)
     steps = history.steps[rows]
@@ -132,7 +133,7 @@ def plot_history(solution: Solution, path: str | Path | None = None) -> Figure:
 
 
 def _draw_line(view: View, counts: Sequence[int]) -> Figure:
-    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    figure = Picture(figsize=(6.4, 5.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     grid = view.grid(counts, {})
     *curves, (label, gap) = view.rows(grid)
@@ -151,7 +152,7 @@ def _draw_line(view: View, counts: Sequence[int]) -> Figure:
 def _draw_plane(view: View, counts: Sequence[int]) -> Figure:
     grid = view.grid(counts, {})
     rows = view.rows(grid)
-    figure = Figure(figsize=(1.0 + 3.6 * len(rows), 3.6), layout="compressed")
+    figure = Picture(figsize=(1.0 + 3.6 * len(rows), 3.6), layout="compressed")
     panels = figure.subplots(1, len(rows), squeeze=False)
     draw_maps(figure, view, panels.T, [Cut("", (0, 1), grid, rows)])
     return figure
@@ -168,7 +169,7 @@ def _draw_slices(view: View, counts: Sequence[int], cuts: Cuts) -> Figure:
         slices.append(Cut(title, (first, second), grid, view.rows(grid)))
     rows, columns = len(slices[0].rows), len(slices)
     size = (1.2 + 3.0 * columns, 0.5 + 2.7 * rows)
-    figure = Figure(figsize=size, layout="compressed")
+    figure = Picture(figsize=size, layout="compressed")
     panels = figure.subplots(rows, columns, squeeze=False)
     draw_maps(figure, view, panels, slices)
     return figure
@@ -177,26 +178,31 @@ def _draw_slices(view: View, counts: Sequence[int], cuts: Cuts) -> Figure:
 def _draw_marginals(view: View, counts: Sequence[int], cuts: Cuts) -> Figure:
     box = view.box
     point = center(box) | {i: values[0] for i, values in cuts.items()}
-    slices = []
-    for pair in ((0, 1), (1, 2), (2, 3)):
-        grid = view.grid(counts, {i: c for i, c in point.items() if i not in pair})
-        title = f"over {box.names[pair[0]]}, {box.names[pair[1]]}"
-        slices.append(Cut(title, pair, grid, view.rows(grid)))
-    rows, columns = len(slices[0].rows), len(slices)
+    pairs = ((0, 1), (1, 2), (2, 3))
     count = min(box.dimension, MAX_LINE_PANELS)
-    line_rows = -(-count // columns)
-    heights = (2.6 * rows, 2.2 * line_rows)
-    figure = Figure(figsize=(10.4, 0.8 + sum(heights)), layout="constrained")
+    grids = []
+    for drawn in (*pairs, *((axis,) for axis in range(count))):
+        fixed = {i: c for i, c in point.items() if i not in drawn}
+        sizes = counts if len(drawn) == 2 else (LINE_POINTS,) * box.dimension
+        grids.append(view.grid(sizes, fixed))
+    rows = view.rows_of_each(grids)
+    slices = [
+        Cut(f"over {box.names[pair[0]]}, {box.names[pair[1]]}", pair, grids[i], rows[i])
+        for i, pair in enumerate(pairs)
+    ]
+    shape = (len(rows[0]), len(pairs))
+    line_rows = -(-count // len(pairs))
+    heights = (2.6 * shape[0], 2.2 * line_rows)
+    figure = Picture(figsize=(10.4, 0.8 + sum(heights)), layout="constrained")
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
-    draw_maps(top, view, top.subplots(rows, columns, squeeze=False), slices)
-    panels = bottom.subplots(line_rows, columns, squeeze=False, sharey=True).flat
+    draw_maps(top, view, top.subplots(*shape, squeeze=False), slices)
+    panels = bottom.subplots(line_rows, len(pairs), squeeze=False, sharey=True).flat
     for axis, panel in enumerate(panels):
         if axis >= count:
             panel.set_axis_off()
             continue
-        fixed = {i: c for i, c in point.items() if i != axis}
-        grid = view.grid((LINE_POINTS,) * box.dimension, fixed)
-        draw_curves(panel, grid[axis], view.rows(grid)[:-1])
+        grid, curves = grids[len(pairs) + axis], rows[len(pairs) + axis][:-1]
+        draw_curves(panel, grid[axis], curves)
         panel.set(xlabel=box.names[axis], ylabel=view.unknown)
         panel.margins(x=0.0)
         panel.grid(alpha=0.3)
