@@ -114,17 +114,20 @@ def _group(terms: Terms, split: int) -> list[tuple[tuple, tuple]]:
 
 
 def best_split(model: Separable, counts: tuple[int, ...]) -> int:
-    """Returns the cut with the least arithmetic: grid product plus both sides."""
+    """Returns the cut with the least arithmetic: both sweeps and the grid product."""
     d = len(counts)
 
-    def cost(split: int) -> float:
-        # Two groups stand for a second-order operator.
-        bond = 2 * model.bond(split, d)
-        left, right = math.prod(counts[:split]), math.prod(counts[split:])
-        return bond * (left * right + left + right)
+    def cost(split: int) -> int:
+        left = sum(
+            math.prod(counts[: k + 1]) * model.absorb_cost(k, d) for k in range(split)
+        )
+        right = sum(
+            math.prod(counts[k:]) * model.absorb_cost(k, d) for k in range(split, d)
+        )
+        return left + right + math.prod(counts) * model.bond(split, d)
 
     # On a tie the later cut wins: few columns on the right, many rows to slab.
-    return min(range(1, d + 1), key=lambda split: (cost(split), -split))
+    return min(range(1, max(d, 2)), key=lambda split: (cost(split), -split))
 
 
 class _Sweep:

@@ -31,7 +31,8 @@ from pinns.separable import Params, Separable
 
 
 # Grid values per slab. On CPU a slab of residuals should stay in the second-level
-# cache (measured in benchmarks/pinn_step.py); accelerators want few large ones.
+# cache: of 2^14 to 2^22, 2^18 was best for Klein-Gordon on 128^3 (docs/design.md).
+# Accelerators want few large ones.
 SLAB_VALUES = {"cpu": 2**18}
 SLAB_VALUES_ACCELERATOR = 2**27
 

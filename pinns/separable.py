@@ -136,6 +136,10 @@ class Separable:
         """Returns the width q that left and right parts share when cut at `split`."""
         raise NotImplementedError
 
+    def absorb_cost(self, axis: int, dimension: int) -> int:
+        """Returns the products per resulting row when a sweep absorbs an axis."""
+        return self.bond(axis, dimension)
+
     def pointwise_contraction(
         self, core: Array | None, factors: Sequence[Float[Array, "n *w"]]
     ) -> Float[Array, " n"]:
@@ -332,6 +336,9 @@ class TensorTrain(Separable):
 
     def bond(self, split, dimension):
         return (1, *self._ranks(dimension - 1, "bond"), 1)[split]
+
+    def absorb_cost(self, axis, dimension):
+        return self.bond(axis, dimension) * self.bond(axis + 1, dimension)
 
     def absorb(self, left, factor):
         grown = jnp.einsum("aq,nqp->anp", left, factor)
