@@ -33,6 +33,8 @@ LearningRate = float | Callable[[Any], Any]
 # bar, the time limit and Ctrl-C are served often and their cost does not matter.
 BLOCK_SECONDS = 0.5
 MAX_BLOCK = 500
+# A loss that walks the grid visits every value in each step.
+MAX_GRID_VALUES = 10**11
 # The error is followed on a small grid while training; final figures use a full one.
 MONITOR_VALUES = 50_000
 
@@ -230,8 +232,9 @@ class _Run:
             state = jax.block_until_ready(state)
             spent = time.perf_counter() - began
             self.elapsed += spent
+            done = int(state.step) - step
+            self.state = state
             taken = self._record(step, rows)
-            self.state, done = state, int(state.step) - step
             step += done
             if not bool(state.finite):
                 self.result = f"non_finite: {self._culprit()}"
@@ -378,6 +381,11 @@ def _check(
             )
     model.num_parameters(problem.box)  # a rank that does not fit the box raises
     counts = problem.box.counts(points, owner=owner)
+    if math.prod(counts) > MAX_GRID_VALUES:
+        raise ValueError(
+            f"{owner}: `points` makes a grid of {math.prod(counts):.1e} values, more "
+            f"than {MAX_GRID_VALUES:.0e}; take fewer than {max(counts)} per axis"
+        )
     samplings = problem.box.samplings(sampling)
     if redraw_every is not None and not {"uniform", "stratified"} & set(samplings):
         raise ValueError(

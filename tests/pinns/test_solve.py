@@ -234,6 +234,10 @@ BAD = [
     ({"points": 0}, ValueError, r"`points\[x\]` must be a positive integer, got 0"),
     ({"points": (8, 1)}, ValueError, "at least 2 on every axis, got 1 on axis 'y'"),
     ({"points": (8,)}, ValueError, "one entry for each of the 2 axes"),
+    (
+        {"points": 10**6}, ValueError,
+        r"a grid of 1.0e\+12 values, more than 1e\+11; take fewer than 1000000",
+    ),
     ({"steps": 0}, ValueError, "`steps` must be a positive integer, got 0"),
     ({"learning_rate": -1.0}, ValueError, "`learning_rate` must be a positive number"),
     ({"learning_rate": "fast"}, ValueError, "`learning_rate` must be a positive"),
