@@ -7,7 +7,6 @@ its weight: its loss is the mean over the points of all its faces.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pinns.domain import Box
+from pinns.domain import Box, positive_number, real_number
 from pinns.functions import bind_coordinates
 
 
@@ -62,13 +61,14 @@ class Condition:
         raise NotImplementedError
 
     def _check(self, weight: float, hard: bool = False) -> None:
-        number = isinstance(weight, (int, float)) and math.isfinite(weight)
-        if not number or weight <= 0:
-            raise ValueError(
-                f"{self.owner}: `weight` must be a positive number, got {weight!r}"
-            )
+        positive_number(weight, self.owner, "weight")
         if not isinstance(hard, bool):
             raise TypeError(f"{self.owner}: `hard` must be True or False, got {hard!r}")
+
+    @property
+    def title(self) -> str:
+        """Kind of condition, with the unknown where one was named: `dirichlet[u]`."""
+        return self.label if self.unknown is None else f"{self.label}[{self.unknown}]"
 
     @property
     def owner(self) -> str:
@@ -87,6 +87,8 @@ class FaceCondition(Condition):
 
     def __post_init__(self):
         self._check(self.weight)
+        if self.axes is not None:
+            _set(self, axes=_names(self.owner, self.axes))
         if self.side not in SIDES:
             raise ValueError(
                 f"{self.owner}: `side` must be one of {', '.join(SIDES)}, "
@@ -96,9 +98,6 @@ class FaceCondition(Condition):
     def faces(self, box: Box) -> list[tuple[int, str]]:
         """Returns (axis, selector) pairs; ValueError for an axis the box lacks."""
         names = box.names if self.axes is None else self.axes
-        names = (names,) if isinstance(names, str) else tuple(names)
-        if not names:
-            raise ValueError(f"{self.owner}: `axes` must name an axis, got {names!r}")
         selector = "ends" if self.side == "both" else self.side
         return [(box.axis(name, owner=self.owner), selector) for name in names]
 
@@ -106,7 +105,7 @@ class FaceCondition(Condition):
         names = [box.names[axis] for axis, _ in self.faces(box)]
         shown = names if len(names) < 4 else [names[0], "...", names[-1]]
         suffix = "" if self.side == "both" else f", {self.side}"
-        return self.name or f"{self.label}({', '.join(shown)}{suffix})"
+        return self.name or f"{self.title}({', '.join(shown)}{suffix})"
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ class Dirichlet(FaceCondition):
         hard: bool = False,
         name: str | None = None,
     ):
-        _set(self, value=value, axes=_names(axes), side=side, unknown=unknown)
+        _set(self, value=value, axes=axes, side=side, unknown=unknown)
         _set(self, weight=weight, hard=hard, name=name)
         self.__post_init__()
         self._check(weight, hard)
@@ -172,7 +171,7 @@ class Neumann(FaceCondition):
         weight: float = 1.0,
         name: str | None = None,
     ):
-        _set(self, value=value, axes=_names(axes), side=side, unknown=unknown)
+        _set(self, value=value, axes=axes, side=side, unknown=unknown)
         _set(self, weight=weight, name=name)
         self.__post_init__()
 
@@ -205,12 +204,18 @@ class Robin(FaceCondition):
         weight: float = 1.0,
         name: str | None = None,
     ):
-        _set(self, value=value, axes=_names(axes), side=side, unknown=unknown)
+        _set(self, value=value, axes=axes, side=side, unknown=unknown)
         _set(self, alpha=alpha, beta=beta, weight=weight, name=name)
         self.__post_init__()
+        if real_number(alpha) == 0 and real_number(beta) == 0:
+            raise ValueError(
+                f"{self.owner}: `alpha` and `beta` must not both be zero, "
+                f"got {alpha!r} and {beta!r}"
+            )
 
     def terms(self, box: Box, unknown: int) -> list[Term]:
-        return _face_terms(self, box, unknown, self.value, self.alpha, self.beta)
+        alpha, beta = (_coefficient(self, box, name) for name in ("alpha", "beta"))
+        return _face_terms(self, box, unknown, self.value, alpha, beta)
 
 
 @dataclass(frozen=True)
@@ -232,15 +237,15 @@ class Periodic(Condition):
 
     def __post_init__(self):
         self._check(self.weight)
-        _set(self, axes=_names(self.axes))
-        if isinstance(self.order, bool) or self.order not in range(5):
+        _set(self, axes=_names(self.owner, self.axes))
+        if type(self.order) is not int or self.order not in range(5):
             raise ValueError(
                 f"{self.owner}: `order` must be an integer from 0 to 4, "
                 f"got {self.order!r}"
             )
 
     def group(self, box: Box) -> str:
-        return self.name or f"{self.label}({', '.join(self.axes)})"
+        return self.name or f"{self.title}({', '.join(self.axes)})"
 
     def terms(self, box: Box, unknown: int) -> list[Term]:
         axes = [box.axis(name, owner=self.owner) for name in self.axes]
@@ -295,7 +300,7 @@ class Initial(Condition):
 
     def group(self, box: Box) -> str:
         derivative = "" if self.order == 0 else f", order={self.order}"
-        return self.name or f"{self.label}({self.axis}{derivative})"
+        return self.name or f"{self.title}({self.axis}{derivative})"
 
     def terms(self, box: Box, unknown: int) -> list[Term]:
         axis = box.axis(self.axis, owner=self.owner)
@@ -339,8 +344,14 @@ class Data(Condition):
 
     def __post_init__(self):
         self._check(self.weight)
-        points = np.asarray(jax.device_get(self.points), dtype=np.float64)
-        values = np.asarray(jax.device_get(self.values), dtype=np.float64)
+        try:
+            points = np.asarray(jax.device_get(self.points), dtype=np.float64)
+            values = np.asarray(jax.device_get(self.values), dtype=np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(
+                "pinns.Data: expected numeric `points` (N, d) and `values` (N,), got "
+                f"{type(self.points).__name__} and {type(self.values).__name__}"
+            ) from None
         if points.ndim != 2 or values.shape != points.shape[:1] or not len(points):
             raise ValueError(
                 "pinns.Data: expected `points` (N, d) and `values` (N,) with N >= 1, "
@@ -353,7 +364,7 @@ class Data(Condition):
         _set(self, points=points, values=values)
 
     def group(self, box: Box) -> str:
-        return self.name or self.label
+        return self.name or self.title
 
     def check(self, box: Box) -> None:
         """Raises ValueError if the points do not fit the box."""
@@ -377,10 +388,14 @@ def _set(instance: Any, **values: Any) -> None:
         object.__setattr__(instance, name, value)
 
 
-def _names(axes: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    if axes is None:
-        return None
-    return (axes,) if isinstance(axes, str) else tuple(axes)
+def _names(owner: str, axes: str | Sequence[str]) -> tuple[str, ...]:
+    names = (axes,) if isinstance(axes, str) else axes
+    strings = isinstance(names, Sequence) and all(isinstance(n, str) for n in names)
+    if not strings or not names or len(set(names)) != len(names):
+        raise ValueError(
+            f"{owner}: `axes` must name one or several different axes, got {axes!r}"
+        )
+    return tuple(names)
 
 
 def _selectors(box: Box, axis: int, selector: str) -> tuple[str, ...]:
@@ -402,13 +417,6 @@ def _face_terms(
     """Terms of `alpha u + beta du/dn - value`, one per axis (both ends together)."""
     owner, group = condition.owner, condition.group(box)
     target = bind_coordinates(value, box, owner)
-    # Plain numbers stay numbers, so that the condition keeps constant coefficients.
-    alpha_, beta_ = (
-        c
-        if c is None or isinstance(c, (int, float))
-        else bind_coordinates(c, box, owner)
-        for c in (alpha, beta)
-    )
     faces = condition.faces(box)
     return [
         Term(
@@ -416,12 +424,18 @@ def _face_terms(
             group=group,
             weight=condition.weight / len(faces),
             selectors=_selectors(box, axis, selector),
-            function=_face_function(
-                box, unknown, axis, selector, target, alpha_, beta_
-            ),
+            function=_face_function(box, unknown, axis, selector, target, alpha, beta),
         )
         for axis, selector in faces
     ]
+
+
+def _coefficient(condition: Robin, box: Box, name: str) -> Value:
+    """Returns a checked coefficient; numbers stay numbers, which keeps it constant."""
+    value = getattr(condition, name)
+    bound = bind_coordinates(value, box, condition.owner, name)
+    number = real_number(value)
+    return bound if number is None else number
 
 
 def _face_function(box, unknown, axis, selector, target, alpha, beta):

@@ -8,6 +8,7 @@ axes, and `AxisPoints` holds the coordinates of one axis with its quadrature wei
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -205,6 +206,8 @@ class Box:
                     f"got {dict(value)!r}"
                 )
             return tuple(value[axis] for axis in self.names)
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
         if isinstance(value, Sequence) and not isinstance(value, str):
             if len(value) != self.dimension:
                 raise ValueError(
@@ -218,6 +221,24 @@ class Box:
 def precision(dtype: str):
     """Returns the context in which arrays of `dtype` exist; float64 needs x64."""
     return jax.enable_x64(True) if dtype == "float64" else nullcontext()
+
+
+def real_number(value) -> float | None:
+    """Returns a Python, NumPy or JAX real scalar as a float; None for anything else."""
+    concrete = isinstance(value, (np.ndarray, jax.Array))
+    if concrete and not isinstance(value, jax.core.Tracer) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool)):
+        return float(value)
+    return None
+
+
+def positive_number(value, owner: str, name: str) -> float:
+    """Returns `value` if it is a finite positive number, else raises ValueError."""
+    number = real_number(value)
+    if number is None or not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{owner}: `{name}` must be a positive number, got {value!r}")
+    return number
 
 
 def positive_integer(value, owner: str, name: str) -> int:

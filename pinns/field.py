@@ -49,8 +49,8 @@ class Field:
     differentiated: apply the product rule by hand, `x * u.d("x") + u`.
     """
 
-    # Outranks jax and NumPy arrays in mixed arithmetic where they allow it.
-    __array_priority__ = 1000
+    # NumPy scalars and arrays leave mixed arithmetic to the field.
+    __array_ufunc__ = None
 
     def __init__(self, symbolic: Symbolic | None, values: Array | None = None):
         self._symbolic, self._values = symbolic, values
@@ -71,8 +71,9 @@ class Field:
         if self._symbolic is None:
             raise ValueError(
                 "pinns.Field.d: this field has values only, because it was combined "
-                "with a coordinate function; differentiate the unknowns first and "
-                "apply the product rule by hand, for example x * u.d('x') + u"
+                "with an array or a jnp function; only sums, products and powers of "
+                "unknowns and Python numbers can be differentiated. Differentiate the "
+                "unknowns first, for example x * u.d('x') + u for d(x u)/dx"
             )
         if isinstance(order, bool) or not isinstance(order, int) or order < 1:
             raise ValueError(
@@ -150,9 +151,24 @@ class Field:
 
     def __pow__(self, power: Any):
         whole = isinstance(power, numbers.Real) and float(power).is_integer()
-        if self._symbolic is not None and whole and 1 <= power <= 8:
+        if self._symbolic is not None and whole and 1 <= power <= 32:
             return math.prod([self] * (int(power) - 1), start=self)
         return Field(None, jnp.power(self.values, _array(power)))
+
+    def __rpow__(self, base: Any):
+        return Field(None, jnp.power(_array(base), self.values))
+
+    def __lt__(self, other: Any) -> Array:
+        return self.values < _array(other)
+
+    def __le__(self, other: Any) -> Array:
+        return self.values <= _array(other)
+
+    def __gt__(self, other: Any) -> Array:
+        return self.values > _array(other)
+
+    def __ge__(self, other: Any) -> Array:
+        return self.values >= _array(other)
 
     def __repr__(self) -> str:
         if self._symbolic is None:

@@ -8,14 +8,16 @@ the points it was given.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from pinns.domain import Box
+from pinns.domain import Box, real_number
 from pinns.field import Field
 
 
@@ -86,21 +88,44 @@ def coordinate_arguments(
 
 
 def bind_coordinates(
-    value: CoordinateFunction | float | Array, box: Box, owner: str
+    value: CoordinateFunction | float | Array,
+    box: Box,
+    owner: str,
+    name: str = "value",
 ) -> Callable[..., Array]:
     """Returns a function of all coordinates in box order from what the user gave.
 
     Numbers become constant functions. The result is checked to broadcast to the
     shape of the coordinates.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _Constant(float(value))
+    number = real_number(value)
+    if number is not None:
+        if not math.isfinite(number):
+            raise ValueError(f"{owner}: `{name}` must be finite, got {value!r}")
+        return _Constant(number)
     if not callable(value):
         raise TypeError(
-            f"{owner}: `value` must be a number or a function of the coordinates "
+            f"{owner}: `{name}` must be a number or a function of the coordinates "
             f"({', '.join(box.names)}), got {type(value).__name__}"
         )
     return _Bound(value, coordinate_arguments(value, box, owner), box, owner)
+
+
+@contextmanager
+def explained(owner: str, what: str) -> Iterator[None]:
+    """Rephrases what JAX says when traced code needs concrete values."""
+    try:
+        yield
+    except jax.errors.TracerArrayConversionError as error:
+        raise TypeError(
+            f"{owner}: the {what} must be written with jax.numpy; it handed a "
+            "coordinate or field to NumPy"
+        ) from error
+    except jax.errors.ConcretizationTypeError as error:
+        raise TypeError(
+            f"{owner}: the {what} is traced and may not branch on values or turn them "
+            "into Python numbers; use jnp.where instead of `if`"
+        ) from error
 
 
 class _Constant:
@@ -118,13 +143,8 @@ class _Bound:
 
     def __call__(self, *coordinates: Array) -> Array:
         shape = jnp.broadcast_shapes(*(jnp.shape(c) for c in coordinates))
-        try:
+        with explained(self.owner, "function"):
             value = self.function(*(coordinates[i] for i in self.axes))
-        except jax.errors.TracerArrayConversionError as error:
-            raise TypeError(
-                f"{self.owner}: the function must be written with jax.numpy; it "
-                f"handed a coordinate to NumPy ({str(error).splitlines()[0]})"
-            ) from error
         return broadcast(value, shape, coordinates[0].dtype, self.owner)
 
 
@@ -136,7 +156,7 @@ def broadcast(value: Any, shape: Sequence[int], dtype, owner: str) -> Array:
     """
     if isinstance(value, Field):
         value = value.values
-    if isinstance(value, (tuple, list)) or value is None:
+    if isinstance(value, (tuple, list, str, bytes, Mapping)) or value is None:
         raise TypeError(
             f"{owner}: expected one array of shape {tuple(shape)}, got "
             f"{type(value).__name__}"

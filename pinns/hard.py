@@ -126,6 +126,7 @@ class HardConditions:
                     f"pinns.Problem: contradictory hard conditions: axis {name!r} has "
                     "an initial velocity and a value at its upper end"
                 )
+        self._check_finite(axes)
         if any(not h.homogeneous for h in axes.values()):
             if len(axes) > MAX_LIFTED_AXES:
                 raise ValueError(
@@ -135,6 +136,19 @@ class HardConditions:
                 )
             self._check_edges(axes)
 
+    def _check_finite(self, axes: dict[int, HardAxis]) -> None:
+        for axis, hard in axes.items():
+            for end, slot in ((0, "lower"), (1, "upper"), (0, "velocity")):
+                value = getattr(hard, slot)
+                if value is None:
+                    continue
+                found = np.asarray(value(*self._edge_points({axis: end})))
+                if not np.isfinite(found).all():
+                    raise ValueError(
+                        f"pinns.Problem: hard conditions must be finite; the {slot} "
+                        f"value on axis {self.box.names[axis]!r} gave {found}"
+                    )
+
     def _check_edges(self, axes: dict[int, HardAxis]) -> None:
         """Raises if two faces prescribe different values where they meet."""
         sides = [
@@ -143,20 +157,39 @@ class HardConditions:
             for end, slot in ((0, "lower"), (1, "upper"))
             if getattr(hard, slot) is not None
         ]
+        # Where an initial velocity meets a face, the face must move with it.
+        for axis, hard in axes.items():
+            for other, end, value, slot in sides:
+                if hard.velocity is not None and other != axis:
+                    orders = [int(i == axis) for i in range(self.box.dimension)]
+                    self._compare(
+                        {axis: 0, other: end},
+                        (hard.velocity, axis, "velocity"),
+                        (partial(value, orders), other, slot),
+                    )
         for i, (axis_a, end_a, value_a, slot_a) in enumerate(sides):
             for axis_b, end_b, value_b, slot_b in sides[i + 1 :]:
                 if axis_a == axis_b:
                     continue
-                points = self._edge_points({axis_a: end_a, axis_b: end_b})
-                a, b = np.asarray(value_a(*points)), np.asarray(value_b(*points))
-                gap = np.max(np.abs(a - b)) if a.size else 0.0
-                if gap > 1e-4 * (1.0 + np.max(np.abs(a))):
-                    names = self.box.names
-                    raise ValueError(
-                        "pinns.Problem: contradictory hard conditions: the "
-                        f"{slot_a} face of {names[axis_a]!r} and the {slot_b} face of "
-                        f"{names[axis_b]!r} differ by {gap:.3g} where they meet"
-                    )
+                self._compare(
+                    {axis_a: end_a, axis_b: end_b},
+                    (value_a, axis_a, slot_a),
+                    (value_b, axis_b, slot_b),
+                )
+
+    def _compare(self, ends: dict[int, int], first, second) -> None:
+        points = self._edge_points(ends)
+        a, b = (np.asarray(function(*points)) for function, _, _ in (first, second))
+        gap = np.max(np.abs(a - b))
+        if gap > 1e-4 * (1.0 + np.max(np.abs(a))):
+            places = [
+                f"the {slot} face of {self.box.names[axis]!r}"
+                for _, axis, slot in (first, second)
+            ]
+            raise ValueError(
+                f"pinns.Problem: contradictory hard conditions: {places[0]} and "
+                f"{places[1]} differ by {gap:.3g} where they meet"
+            )
 
     def _edge_points(self, ends: dict[int, int]) -> list[Array]:
         fractions = np.array([0.0, 0.137, 0.5, 0.811, 1.0])

@@ -12,12 +12,13 @@ from jaxtyping import Array
 
 from pinns.conditions import Condition, Data, Term
 from pinns.derivatives import partial
-from pinns.domain import Box, positive_integer
+from pinns.domain import Box, positive_integer, positive_number
 from pinns.field import Field, LeafSource
 from pinns.functions import (
     bind_coordinates,
     broadcast,
     coordinate_arguments,
+    explained,
     parameter_names,
 )
 from pinns.hard import HardConditions
@@ -81,12 +82,17 @@ class Problem:
         self.residual = residual
         count = len(self.unknowns) if equations is None else equations
         self.equations = positive_integer(count, "pinns.Problem", "equations")
-        self.weight = _positive(weight)
+        self.weight = positive_number(weight, "pinns.Problem", "weight")
         given = str(getattr(residual, "__name__", ""))
         self.name = name or (given if given.isidentifier() else "") or "problem"
         # (problem name, options) when made by pinns.problems; lets solutions reload.
         self.origin: tuple[str, dict[str, Any]] | None = None
         self._axes = self._residual_arguments()
+        if isinstance(conditions, Condition):
+            raise TypeError(
+                f"pinns.Problem: `conditions` must be a list of conditions, "
+                f"got one condition, {conditions!r}"
+            )
         self.conditions = tuple(conditions)
         indexed = [(self._unknown_of(c), c) for c in self.conditions]
         hard = [(i, c) for i, c in indexed if getattr(c, "hard", False)]
@@ -134,19 +140,16 @@ class Problem:
         shape = jnp.broadcast_shapes(*(c.shape for c in coordinates))
         arguments = [*self.fields(source), *(coordinates[i] for i in self._axes)]
         try:
-            out = self.residual(*arguments)
+            with explained("pinns.Problem", "residual"):
+                out = self.residual(*arguments)
         except AttributeError as error:
             if getattr(error, "name", None) == "d":
                 raise TypeError(
                     "pinns.Problem: the residual calls `.d` on an array; derivatives "
-                    "are taken of unknowns: write x * u.d('x') + u for d(x u)/dx"
+                    "are taken of unknowns and their sums and products: write "
+                    "x * u.d('x') + u for d(x u)/dx"
                 ) from error
             raise
-        except jax.errors.TracerArrayConversionError as error:
-            raise TypeError(
-                "pinns.Problem: the residual must be written with jax.numpy; it "
-                "handed a coordinate or field to NumPy"
-            ) from error
         values = list(out) if isinstance(out, (tuple, list)) else [out]
         if len(values) != self.equations:
             raise ValueError(
@@ -274,18 +277,25 @@ class Problem:
             shapes = [
                 tuple(n if i == k else 1 for k in range(d)) for i, n in enumerate(sizes)
             ]
-            zeros = partial_function(_zeros, tuple(sizes))
+            used: list[Any] = []
+            zeros = partial_function(_zeros, tuple(sizes), used)
             jax.eval_shape(
                 lambda *c, t=term, z=zeros: t.function(z, c),
                 *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes),
             )
+            if not used:
+                raise ValueError(
+                    f"pinns.Problem: {term.name!r} must depend on an unknown, got a "
+                    "function of the coordinates only"
+                )
         if self.exact is not None:
             points = [jax.ShapeDtypeStruct((4,), jnp.float32)] * d
             for function in self.exact:
                 jax.eval_shape(function, *points)
 
 
-def _zeros(shape: tuple[int, ...], *leaf: Any) -> Array:
+def _zeros(shape: tuple[int, ...], used: list, *leaf: Any) -> Array:
+    used.append(leaf)
     return jnp.zeros(shape, jnp.float32)
 
 
@@ -298,11 +308,3 @@ def _unknown_names(unknowns: Sequence[str], box: Box) -> tuple[str, ...]:
             f"({', '.join(box.names)}), got {names!r}"
         )
     return names
-
-
-def _positive(weight: float) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight <= 0:
-        raise ValueError(
-            f"pinns.Problem: `weight` must be a positive number, got {weight!r}"
-        )
-    return float(weight)

@@ -242,6 +242,13 @@ class Solution:
             unseen = points
             if unseen is None:
                 unseen = jnp.asarray(random_points(self.problem.box, 4096, seed))
+            d = self.problem.box.dimension
+            if np.ndim(unseen) != 2 or np.shape(unseen)[1] != d:
+                raise ValueError(
+                    f"pinns.Solution.residual: `points` must have shape (N, {d}) with "
+                    f"columns {', '.join(self.problem.box.names)}, "
+                    f"got {np.shape(unseen)}"
+                )
             return self.compiled_residual(self.params, jnp.asarray(unseen, self.dtype))
 
     def residual_rms(self, *, seed: int = 1) -> float:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from pinns.domain import positive_integer, precision
+from pinns.domain import positive_integer, positive_number, precision, real_number
 from pinns.evaluation import Model
 from pinns.losses import GridLoss
 from pinns.pointwise import MLP
@@ -117,7 +118,7 @@ def solve(
     """
     settings = _check(
         problem, model, method, key, points, steps, learning_rate, optimizer,
-        sampling, redraw_every, seconds, dtype, start,
+        sampling, redraw_every, seconds, dtype, start, progress,
     )  # fmt: skip
     if optimizer is None:
         rate = settings.learning_rate
@@ -178,6 +179,7 @@ class _Run:
         self.key_points, key_params = jax.random.split(settings.key)
         unknowns = len(problem.unknowns)
         self.first = 0 if start is None else start.step
+        self.before = {} if start is None else start.timings
         if start is None:
             params = model.init(
                 key_params, problem.box, unknowns=unknowns, dtype=settings.dtype
@@ -312,7 +314,8 @@ class _Run:
         )
 
     def _solution(self) -> Solution:
-        taken = int(self.state.step) - self.first
+        seconds = self.elapsed + self.before.get("solve_seconds", 0.0)
+        compiling = self.compile_seconds + self.before.get("compile_seconds", 0.0)
         return Solution(
             problem=self.problem,
             model=self.model,
@@ -323,9 +326,9 @@ class _Run:
             step=int(self.state.step),
             settings=self.settings.describe(),
             timings={
-                "compile_seconds": self.compile_seconds,
-                "solve_seconds": self.elapsed,
-                "steps_per_second": taken / self.elapsed if self.elapsed else 0.0,
+                "compile_seconds": compiling,
+                "solve_seconds": seconds,
+                "steps_per_second": int(self.state.step) / seconds if seconds else 0.0,
             },
             optimizer_state=self.state.optimizer,
         )
@@ -333,7 +336,7 @@ class _Run:
 
 def _check(
     problem, model, method, key, points, steps, learning_rate, optimizer, sampling,
-    redraw_every, seconds, dtype, start,
+    redraw_every, seconds, dtype, start, progress,
 ) -> _Settings:  # fmt: skip
     """Returns the settings, or raises naming the argument that is wrong."""
     owner = "pinns.solve"
@@ -348,7 +351,7 @@ def _check(
         raise ValueError(
             f"{owner}: `method` must be one of {', '.join(METHODS)}, got {method!r}"
         )
-    typed = isinstance(key, jax.Array)
+    typed = isinstance(key, jax.Array) and key.shape == ()
     if not typed or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise TypeError(
             f"{owner}: `key` must be a typed random key such as jax.random.key(0), "
@@ -374,11 +377,11 @@ def _check(
     for name, value in (("learning_rate", learning_rate), ("seconds", seconds)):
         if value is None or (name == "learning_rate" and callable(value)):
             continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value <= 0:
-            raise ValueError(
-                f"{owner}: `{name}` must be a positive number, got {value!r}"
-            )
+        positive_number(value, owner, name)
+    if not isinstance(progress, (bool, NoneType)):
+        raise TypeError(
+            f"{owner}: `progress` must be True, False or None, got {progress!r}"
+        )
     model.num_parameters(problem.box)  # a rank that does not fit the box raises
     counts = problem.box.counts(points, owner=owner)
     if math.prod(counts) > MAX_GRID_VALUES:
@@ -392,6 +395,7 @@ def _check(
             f"{owner}: `redraw_every` needs a random `sampling` (uniform or "
             f"stratified) on some axis, got {sampling!r}"
         )
+    rate = real_number(learning_rate)
     if start is not None:
         _check_start(owner, start, problem, model, dtype)
     return _Settings(
@@ -400,7 +404,7 @@ def _check(
         counts=counts,
         samplings=samplings,
         steps=int(steps),
-        learning_rate=learning_rate,
+        learning_rate=rate if rate is not None else learning_rate,
         custom_optimizer=optimizer is not None,
         redraw_every=redraw_every,
         seconds=seconds,
@@ -409,16 +413,19 @@ def _check(
 
 
 def _check_start(owner, start, problem, model, dtype) -> None:
-    same = (start.model, start.dtype, start.problem.box, start.problem.groups)
-    if same != (model, dtype, problem.box, problem.groups):
+    before, now = (
+        (p.name, p.origin, p.box, p.groups) for p in (start.problem, problem)
+    )
+    if (start.model, start.dtype, *before) != (model, dtype, *now):
         raise ValueError(
             f"{owner}: `start` must be a solution of the same problem, model and "
-            f"dtype, got {start!r} with {start.model!r} in {start.dtype} on "
-            f"{start.problem.box!r}"
+            f"dtype, got {start!r} with {start.model!r} in {start.dtype} of "
+            f"{start.problem.origin or start.problem!r}"
         )
     if start.optimizer_state is None:
         raise ValueError(
-            f"{owner}: `start` carries no optimizer state to continue from, got None"
+            f"{owner}: the solution carries no optimizer state to continue from; load "
+            "it with pinns.load(folder, optimizer=...), the optimizer that made it"
         )
 
 

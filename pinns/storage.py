@@ -169,6 +169,18 @@ def _problem(saved: dict, given: Problem | None, folder: Path) -> Problem:
         name, options = saved["origin"]
         given = problems.create(name, **options)
     axes = {n: tuple(i) for n, i in saved["axes"].items()}
+    if saved["origin"] is not None and given.origin is not None:
+        origin = json.loads(json.dumps(given.origin))
+        if origin != saved["origin"]:
+            raise LoadError(
+                f"pinns.load: {folder} solves {saved['origin']}, the given problem is "
+                f"{origin}"
+            )
+    if given.name != saved["name"]:
+        raise LoadError(
+            f"pinns.load: {folder} solves {saved['name']!r}, the given problem is "
+            f"{given.name!r}"
+        )
     actual = dict(zip(given.box.names, given.box.intervals, strict=True))
     expected = (axes, tuple(saved["unknowns"]), tuple(saved["groups"]))
     found = (actual, given.unknowns, given.groups)

@@ -48,7 +48,8 @@ class FirstOrder:
     """
 
     def __init__(self, loss: Loss, optimizer: optax.GradientTransformation, block: int):
-        self.loss, self.optimizer, self.block = loss, optimizer, block
+        self.loss, self.block = loss, block
+        self.optimizer = optax.with_extra_args_support(optimizer)
         self._gradient = jax.value_and_grad(loss, has_aux=True)
 
     def init(self, params: Any) -> State:
@@ -70,8 +71,14 @@ class FirstOrder:
         """Takes one step and returns its losses."""
         (total, groups), gradient = self._gradient(state.params, prepared)
         norm = optax.tree.norm(gradient)
+        # Line searches (optax.lbfgs) ask for these; other transformations ignore them.
         updates, optimizer = self.optimizer.update(
-            gradient, state.optimizer, state.params
+            gradient,
+            state.optimizer,
+            state.params,
+            value=total,
+            grad=gradient,
+            value_fn=lambda params: self.loss(params, prepared)[0],
         )
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(total) & jnp.isfinite(norm)

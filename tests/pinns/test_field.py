@@ -64,6 +64,28 @@ CASES = {
         lambda u, v, x: jnp.exp(-u) + jnp.where(x > 0.5, u, v),
         lambda u, v, x: jnp.exp(-exact(u)) + jnp.where(x > 0.5, exact(u), exact(v)),
     ),
+    "comparison": (
+        lambda u, v, x: jnp.where(u > 2, u, 0.0) + jnp.where(v <= 1.1, 1.0, v),
+        lambda u, v, x: (
+            jnp.where(exact(u) > 2, exact(u), 0.0)
+            + jnp.where(exact(v) <= 1.1, 1.0, exact(v))
+        ),
+    ),
+    "relu": (
+        lambda u, v, x: jnp.where((u < v) | (u >= 3.0), u, v),
+        lambda u, v, x: jnp.where(
+            (exact(u) < exact(v)) | (exact(u) >= 3.0), exact(u), exact(v)
+        ),
+    ),
+    "exponent": (lambda u, v, x: 2**u, lambda u, v, x: 2 ** exact(u)),
+    "high power": (
+        lambda u, v, x: (u**9).d("x"),
+        lambda u, v, x: 9 * exact(u) ** 8 * exact(u, (0, 1)),
+    ),
+    "NumPy scalar": (
+        lambda u, v, x: np.float64(3) * u,
+        lambda u, v, x: 3 * exact(u),
+    ),
     "abs and sqrt": (
         lambda u, v, x: abs(-u) ** 0.5,
         lambda u, v, x: jnp.sqrt(exact(u)),

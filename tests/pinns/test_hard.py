@@ -137,6 +137,12 @@ def test_residual_sees_the_lift_with_all_its_derivatives(model, x64):
             [hard(0.0, "x"), hard(1.0, "y")],
             "lower face of 'x' and the lower face of 'y' differ by 1 where they meet",
         ),
+        (
+            [Initial("t", 0.0, hard=True), Initial("t", 1.0, order=1, hard=True),
+             hard(0.0, "x")],
+            "velocity face of 't' and the lower face of 'x' differ by 1 where they",
+        ),
+        ([hard(lambda x, y: jnp.log(x), "y")], "hard conditions must be finite"),
         ([Initial("t", 0.0, order=1, hard=True)], "needs a hard initial value"),
         (
             [

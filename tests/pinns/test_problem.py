@@ -58,6 +58,22 @@ def test_systems_return_one_equation_per_unknown():
     assert [float(f(t, x).max()) for f in problem.exact] == [1.0, 1.0]
 
 
+def test_scalars_of_numpy_and_jax_are_numbers():
+    make(
+        conditions=[
+            Dirichlet(np.float32(1), weight=jnp.float32(2)),
+            Robin(np.float64(0), alpha=jnp.float32(1), beta=np.float32(2)),
+        ],
+        weight=np.float32(3),
+    )
+
+
+def test_groups_name_the_unknown_of_a_system():
+    conditions = [Dirichlet(0.0, "x", unknown=n) for n in "uv"]
+    problem = make(lambda u, v, t, x: (u, v), conditions, unknowns=("u", "v"))
+    assert problem.groups == ("residual", "dirichlet[u](x)", "dirichlet[v](x)")
+
+
 def test_over_determined_systems_say_so():
     make(lambda u, t, x: (u.d("t"), u.d("x")), equations=2)
 
@@ -103,6 +119,43 @@ BAD = [
         lambda: make(conditions=[Dirichlet(lambda t, x: np.sin(x))]), TypeError,
         "pinns.Dirichlet: the function must be written with jax.numpy",
     ),
+    (
+        lambda: make(lambda u, t, x: np.sin(u)), TypeError,
+        "does not support ufuncs",
+    ),
+    (
+        lambda: make(lambda u, t, x: u if (x > 0).all() else -u), TypeError,
+        "may not branch on values",
+    ),
+    (lambda: make(lambda u, t, x: u * float(jnp.sum(x))), TypeError, "Python numbers"),
+    (lambda: make(lambda u, t, x: "u"), TypeError, "expected one array .* got str"),
+    (lambda: make(lambda u, t, x: {"u": u}), TypeError, "got dict"),
+    (
+        lambda: make(lambda u, t, x: t + x), ValueError,
+        "'residual' must depend on an unknown",
+    ),
+    (
+        lambda: make(conditions=Dirichlet(0.0)), TypeError,
+        "must be a list of conditions, got one condition",
+    ),
+    (lambda: make(weight=float("nan")), ValueError, "`weight` must be a positive"),
+    (lambda: Dirichlet(0.0, ("x", "x")), ValueError, "several different axes"),
+    (lambda: Dirichlet(0.0, 0), ValueError, "several different axes, got 0"),
+    (lambda: Periodic(()), ValueError, r"several different axes, got \(\)"),
+    (lambda: Periodic("x", order=1.0), ValueError, "from 0 to 4, got 1.0"),
+    (
+        lambda: Robin(0.0, alpha=0, beta=0.0), ValueError,
+        "`alpha` and `beta` must not both be zero",
+    ),
+    (
+        lambda: make(conditions=[Robin(0.0, alpha=None)]), TypeError,
+        "`alpha` must be a number or a function",
+    ),
+    (
+        lambda: make(conditions=[Robin(0.0, beta=np.nan)]), ValueError,
+        "`beta` must be finite, got nan",
+    ),
+    (lambda: Data("a", "b"), TypeError, "expected numeric `points`.*got str and str"),
     (lambda: make(unknowns=()), ValueError, "`unknowns` must be distinct names"),
     (lambda: make(unknowns=("x",)), ValueError, "that are no axes"),
     (lambda: make(equations=0), ValueError, "`equations` must be a positive integer"),
@@ -161,7 +214,7 @@ BAD = [
     (lambda: Dirichlet(0.0, hard="yes"), TypeError, "`hard` must be True or False"),
     (
         lambda: make(conditions=[Dirichlet(0.0, ())]), ValueError,
-        "`axes` must name an axis",
+        "`axes` must name one or several",
     ),
     (lambda: Initial("t", 0.0, order=2), ValueError, "`order` must be 0 or 1, got 2"),
     (lambda: Periodic("x", order=7), ValueError, "integer from 0 to 4, got 7"),

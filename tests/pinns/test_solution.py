@@ -143,6 +143,7 @@ def test_to_xarray_says_which_extra_is_missing(solution, monkeypatch):
         (lambda s: s(0.5, 0.5), r"expected 3 coordinates \(t, x, y\), got 2"),
         (lambda s: s(jnp.ones((2, 2)), 0, 0), r"'t' must be a number or a 1-D array"),
         (lambda s: s.at(jnp.ones((2, 4))), r"shape \(\.\.\., 3\) .*got \(2, 4\)"),
+        (lambda s: s.residual(jnp.zeros((3, 5))), r"shape \(N, 3\) .*got \(3, 5\)"),
         (lambda s: s.d("z"), "pinns.Solution.d: unknown axis 'z'"),
         (lambda s: s.d("x", -1), "`order` must be a positive integer, got -1"),
     ],
@@ -198,9 +199,19 @@ class TestStorage:
 
     def test_other_problem_is_refused(self, solution, tmp_path):
         solution.save(tmp_path)
-        other = Problem(Box(x=(0, 1)), lambda u, x: u.d("x"))
+        renamed = Problem(BOX, lambda u, t: u.d("t"), name="else")
+        with pytest.raises(pinns.LoadError, match=r"the given problem is 'else'"):
+            pinns.load(tmp_path, renamed)
+        name = make_problem().name
+        other = Problem(Box(x=(0, 1)), lambda u, x: u.d("x"), name=name)
         with pytest.raises(pinns.LoadError, match="was saved with axes"):
             pinns.load(tmp_path, other)
+
+    def test_other_options_are_refused(self, tmp_path):
+        heat = pinns.problems.heat2d()
+        pinns.solve(heat, CP(rank=2), points=4, steps=1, key=KEY).save(tmp_path)
+        with pytest.raises(pinns.LoadError, match=r"'diffusivity': 0\.9"):
+            pinns.load(tmp_path, pinns.problems.heat2d(diffusivity=0.9))
 
     def test_nothing_there(self, tmp_path):
         with pytest.raises(pinns.LoadError, match="no solution in"):

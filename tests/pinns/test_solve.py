@@ -50,6 +50,7 @@ def test_history_and_timings():
     assert history.names == ("residual", "dirichlet(x, y)")
     assert history.loss[-1] < history.loss[0]
     assert history.error_steps[-1] == 25
+    assert solution.timings["solve_seconds"] > 0
     assert set(solution.timings) == {
         "compile_seconds", "solve_seconds", "steps_per_second",
     }  # fmt: skip
@@ -98,6 +99,8 @@ def test_redraw_changes_points_at_the_stated_steps():
         {"sampling": {"x": "chebyshev", "y": "stratified"}},
         {"points": (4, 12)},
         {"points": {"y": 5, "x": 4}},
+        {"optimizer": optax.lbfgs(), "sampling": "gauss_legendre"},
+        {"points": np.array([4, 6]), "learning_rate": np.float32(1e-3)},
         {"optimizer": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1e-3))},
         {"learning_rate": optax.cosine_decay_schedule(1e-2, 20)},
         {"dtype": "float64"},
@@ -229,6 +232,8 @@ def test_progress_bar_shows_loss_and_speed(capfd):
 BAD = [
     ({"key": None}, TypeError, r"`key` must be a typed random key .*got None"),
     ({"key": 0}, TypeError, "got 0"),
+    ({"key": jax.random.split(KEY, 2)}, TypeError, "must be a typed random key"),
+    ({"progress": "yes"}, TypeError, "`progress` must be True, False or None"),
     ({"method": "newton"}, ValueError, "`method` must be one of adam, got 'newton'"),
     ({"model": "cp"}, TypeError, "`model` must be pinns.CP.*got 'cp'"),
     ({"points": 0}, ValueError, r"`points\[x\]` must be a positive integer, got 0"),
@@ -272,8 +277,13 @@ def test_start_must_fit():
     first = run()
     with pytest.raises(ValueError, match="`start` must be a solution of the same"):
         run(CP(rank=5), start=first)
+    heat, other = (pinns.problems.heat2d(diffusivity=k) for k in (0.1, 0.9))
+    with pytest.raises(ValueError, match=r"'diffusivity': 0\.1"):
+        run(the_problem=other, start=run(the_problem=heat, points=4, steps=1))
     first.optimizer_state = None
-    with pytest.raises(ValueError, match="carries no optimizer state"):
+    with pytest.raises(
+        ValueError, match="carries no optimizer state to continue from; load"
+    ):
         run(start=first)
 
 
