@@ -59,13 +59,15 @@ def test_systems_return_one_equation_per_unknown():
 
 
 def test_scalars_of_numpy_and_jax_are_numbers():
-    make(
+    problem = make(
         conditions=[
             Dirichlet(np.float32(1), weight=jnp.float32(2)),
             Robin(np.float64(0), alpha=jnp.float32(1), beta=np.float32(2)),
         ],
         weight=np.float32(3),
     )
+    assert problem.weight == 3.0
+    assert [term.weight for term in problem.terms[1:3]] == [1.0, 1.0]  # 2 over two axes
 
 
 def test_groups_name_the_unknown_of_a_system():
@@ -75,7 +77,8 @@ def test_groups_name_the_unknown_of_a_system():
 
 
 def test_over_determined_systems_say_so():
-    make(lambda u, t, x: (u.d("t"), u.d("x")), equations=2)
+    problem = make(lambda u, t, x: (u.d("t"), u.d("x")), equations=2)
+    assert (problem.equations, problem.unknowns) == (2, ("u",))
 
 
 BAD = [
