@@ -31,8 +31,8 @@ from pinns.separable import Params, Separable
 
 
 # Grid values per slab. On CPU a slab of residuals should stay in the second-level
-# cache: of 2^14 to 2^22, 2^18 was best for Klein-Gordon on 128^3 (docs/design.md).
-# Accelerators want few large ones.
+# cache; the size was chosen by hand (docs/design.md). Accelerators want few large
+# ones; theirs is an estimate, not measured.
 SLAB_VALUES = {"cpu": 2**18}
 SLAB_VALUES_ACCELERATOR = 2**27
 
