@@ -60,6 +60,8 @@ class GridLoss:
         counts: points per axis.
         dtype: `"float32"` or `"float64"`.
         slab_values: grid values handled at a time; default by backend.
+        terms: numbers of the problem's terms to add up, without `Data` conditions;
+            by default everything.
 
     Calling it with `(params, prepared)` returns `(total, groups)`: the weighted total
     and the mean square of every group in `problem.groups`.
@@ -73,6 +75,7 @@ class GridLoss:
         dtype: str = "float32",
         *,
         slab_values: int | None = None,
+        terms: Sequence[int] | None = None,
     ):
         self.problem, self.model = problem, model
         self.counts, self.dtype = counts, jnp.dtype(dtype)
@@ -81,7 +84,11 @@ class GridLoss:
             slab_values = SLAB_VALUES.get(backend, SLAB_VALUES_ACCELERATOR)
         if model.pointwise:
             slab_values = math.prod(counts)
-        self.plans = [self._plan(term, slab_values) for term in problem.terms]
+        chosen = problem.terms
+        self.data = problem.data
+        if terms is not None:
+            chosen, self.data = tuple(problem.terms[i] for i in terms), ()
+        self.plans = [self._plan(term, slab_values) for term in chosen]
         self.batches = {} if isinstance(model, MLP) else self._face_batches(model)
         d = problem.box.dimension
         self.orders = [
@@ -124,9 +131,9 @@ class GridLoss:
         total = jnp.zeros((), self.dtype)
         for plan, value in zip(self.plans, values, strict=True):
             total = total + plan.term.weight * value
-            share = plan.term.weight / self._group_weight(plan.term.group)
+            share = plan.term.weight / self.group_weight(plan.term.group)
             groups[plan.term.group] += share * lax.stop_gradient(value)
-        for unknown, data in problem.data:
+        for unknown, data in self.data:
             value = self._data_mean_square(params, unknown, data)
             total = total + data.weight * value
             groups[data.group(problem.box)] += lax.stop_gradient(value)
@@ -201,7 +208,8 @@ class GridLoss:
             values(*pair) for pair in zip(self.plans, prepared.hoisted, strict=True)
         ]
 
-    def _group_weight(self, group: str) -> float:
+    def group_weight(self, group: str) -> float:
+        """Returns the sum of the weights of the terms reported under one name."""
         return sum(p.term.weight for p in self.plans if p.term.group == group)
 
     def _data_mean_square(self, params, unknown: int, data) -> Array:

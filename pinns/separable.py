@@ -230,6 +230,55 @@ class Separable:
                     )
         return out
 
+    def runs(self, dimension: int) -> list[range]:
+        """Returns the axes in runs of consecutive ones whose factors have one shape."""
+        shapes = self.shapes(dimension)
+        starts = [k for k in range(dimension) if k == 0 or shapes[k] != shapes[k - 1]]
+        return [
+            range(a, b) for a, b in zip(starts, [*starts[1:], dimension], strict=True)
+        ]
+
+    def stacked_factors(
+        self,
+        params: Params,
+        box: Box,
+        coordinates: Float[Array, "d n"],
+        order: int,
+        *,
+        unknowns: int = 1,
+        envelope: np.ndarray | None = None,
+    ) -> list[tuple[Float[Array, "u l n *w"], ...]]:
+        """Returns per run of axes (see `runs`) the jets `(unknowns, axes, n, *shape)`.
+
+        The same numbers as `factors`, with equally many coordinates on every axis and
+        without taking the axes apart: the graph does not grow with the dimension.
+        """
+        d = box.dimension
+        shapes, runs = self.shapes(d), self.runs(d)
+        out: list[Any] = [None] * len(runs)
+        for width, members in self._groups(d, unknowns).items():
+            axes = [axis for _, axis in members]
+            x = coordinates[np.asarray(axes)]
+            flags = (
+                None
+                if envelope is None
+                else jnp.asarray([envelope[member] for member in members], x.dtype)
+            )
+            ends = _intervals(box, axes, x.dtype)
+            stack = params[f"factors_{width}"]
+            jets = jax.vmap(partial(self._jet, order))(stack, x, ends, flags)
+            position = {member: i for i, member in enumerate(members)}
+            for number, run in enumerate(runs):
+                if math.prod(shapes[run[0]]) != width:
+                    continue
+                index = [[position[u, k] for k in run] for u in range(unknowns)]
+                shape = (unknowns, len(run), x.shape[1], *shapes[run[0]])
+                out[number] = tuple(
+                    _rows(jet, np.asarray(index).reshape(-1)).reshape(shape)
+                    for jet in jets
+                )
+        return out
+
     def num_parameters(self, box: Box, unknowns: int = 1) -> int:
         """Returns the number of trained numbers, without allocating them.
 
@@ -405,6 +454,13 @@ def _khatri_rao(a: Float[Array, "m r"], b: Float[Array, "n r"]) -> Array:
 
 def _intervals(box: Box, axes: Sequence[int], dtype) -> Float[Array, "a 2"]:
     return jnp.asarray([box.intervals[axis] for axis in axes], dtype)
+
+
+def _rows(array: Array, index: np.ndarray) -> Array:
+    """Returns array[index], without a gather where the rows are consecutive."""
+    if (index == np.arange(index[0], index[0] + len(index))).all():
+        return array[index[0] : index[0] + len(index)]
+    return array[index]
 
 
 def _orthogonal_core(key: Array, shape: tuple[int, ...], dtype) -> Array:

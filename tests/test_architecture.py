@@ -42,7 +42,7 @@ LAYERS = (
         "evaluation",
         "faces",
     },
-    {"solvers", "losses", "operators", "kernels", "baselines"},
+    {"solvers", "losses", "factored", "operators", "kernels", "baselines"},
     {"solve", "solution", "storage", "resume", "progress"},
     {"cli", "plotting", "report", "demo", "__main__", ""},
 )

@@ -1,0 +1,7 @@
+"""Losses that never form the grid: exact norms of separable residuals."""
+
+from pinns.factored.loss import FactoredLoss
+from pinns.factored.sums import NotSeparableError
+
+
+__all__ = ["FactoredLoss", "NotSeparableError"]

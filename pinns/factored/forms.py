@@ -1,0 +1,409 @@
+"""Inner products of factored functions: one sweep over the axes, no grid.
+
+A `Form` (see `pinns.factored.plan`) is a sum over pairs of words; the sweep carries
+one partial inner product per state of its automaton:
+
+- CP: an (R_a, R_b) matrix per state, multiplied elementwise by Gram matrices
+  `A_v^T diag(w) B_w` of factor versions; O(d n R^2).
+- tensor train: an (r_a, r_b) matrix per state, passed through the transfer
+  `sum_n w(n) A_v(n)^T M B_w(n)`; O(d n r^3).
+- Tucker: a tensor of the core's size per state, whose first index is contracted with
+  a Gram matrix and comes back as the last one; O(d R^(d+1)).
+
+Long runs of equal axes are swept by `lax.scan`: the program does not grow with d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from pinns.factored.plan import Family, Form, Plan
+from pinns.separable import Params, Separable
+
+
+# Runs of more axes than this are scanned, shorter ones unrolled.
+UNROLLED = 4
+
+
+class Data(NamedTuple):
+    """Arrays of a plan on a device. coordinates: (d, N). weights: (d, N) by measure.
+
+    multipliers: (d, V, N) by family.
+    """
+
+    coordinates: Array
+    weights: dict[str, Array]
+    multipliers: dict[Family, Array]
+
+
+class Side(NamedTuple):
+    """One side of an inner product: factor versions per family and run, and cores.
+
+    versions: per family one (levels, V, N, *shape) array per run of axes.
+    cores: per family, for Tucker; None otherwise.
+    """
+
+    versions: dict[Family, list[Array]]
+    cores: dict[Family, Array | None]
+
+
+class Forms:
+    """Evaluates the forms of a plan for a separable model.
+
+    Args:
+        plan: what to evaluate.
+        model: CP, tensor train or Tucker.
+    """
+
+    def __init__(self, plan: Plan, model: Separable):
+        self.plan, self.model = plan, model
+        box = plan.problem.box
+        self.dimension = box.dimension
+        self.unknowns = len(plan.problem.unknowns)
+        self.runs = model.runs(box.dimension)
+        self.tucker = model.core_shape(box.dimension) is not None
+        self.groups = len(plan.group_weights)
+        self.envelope = plan.problem.hard.exponents()
+
+    def data(self, dtype) -> Data:
+        """Returns the arrays that `side` and the forms need."""
+        rows = self.plan.rows
+        return Data(
+            jnp.asarray(rows.coordinates, dtype),
+            {m: jnp.asarray(w, dtype) for m, w in rows.weights.items()},
+            {
+                family: jnp.asarray(v.multipliers, dtype)
+                for family, v in self.plan.versions.items()
+            },
+        )
+
+    def side(self, params: Params, data: Data) -> Side:
+        """Returns the factor versions for given parameters."""
+        stacked = self.model.stacked_factors(
+            params,
+            self.plan.problem.box,
+            data.coordinates,
+            self.plan.order,
+            unknowns=self.unknowns,
+            envelope=self.envelope,
+        )
+        versions = {
+            family: [
+                self._versions(family, jets, run, data)
+                for jets, run in zip(stacked, self.runs, strict=True)
+            ]
+            for family in self.plan.versions
+        }
+        cores = {family: self._core(params, family) for family in self.plan.versions}
+        return Side(versions, cores)
+
+    def quadratic(self, side: Side, data: Data) -> Float[Array, " g"]:
+        """Returns the squared norm of every group, without its known part."""
+        forms = [form for form in self.plan.quadratic if form.left or form.right]
+        return self._total(forms, side, side, data)
+
+    def known(self, data: Data) -> Float[Array, " g"]:
+        """Returns the squared norm of the known parts (sources, values) per group."""
+        forms = [f for f in self.plan.quadratic if not (f.left or f.right)]
+        if not forms:
+            return jnp.zeros(self.groups, data.coordinates.dtype)
+        versions = [self._known(run, data) for run in self.runs]
+        side = Side({(): versions}, {(): None})
+        return self._total(forms, side, side, data)
+
+    def _known(self, run: range, data: Data) -> Array:
+        known = data.multipliers[()][run[0] : run[-1] + 1]
+        shape = self.model.shapes(self.dimension)[run[0]]
+        return known.reshape(*known.shape, *(1,) * len(shape))
+
+    def bilinear(self, a: Side, b: Side, data: Data) -> Float[Array, " g"]:
+        """Returns the inner products of two residuals, per group, known parts left out.
+
+        Linear in the residual of either side: its derivative with respect to `b`
+        at `b = a` is half the gradient of `quadratic`.
+        """
+        forms = [form for form in self.plan.bilinear if form.left or form.right]
+        return self._total(forms, a, b, data)
+
+    def _total(self, forms: Sequence[Form], a: Side, b: Side, data: Data) -> Array:
+        parts = [self._form(form, a, b, data) for form in forms]
+        return sum(parts[1:], start=parts[0])
+
+    def _core(self, params: Params, family: Family) -> Array | None:
+        if not family or not self.tucker:
+            return None
+        cores = [params["core"][unknown] for unknown in family]
+        total = cores[0]
+        for other in cores[1:]:
+            total = jnp.kron(total, other)
+        return total
+
+    def _versions(self, family: Family, jets, run: range, data: Data) -> Array:
+        if not family:
+            return self._known(run, data)
+        spec = self.plan.versions[family]
+        known = data.multipliers[family][run[0] : run[-1] + 1]
+        shape = jets[0].shape[3:]
+        out = []
+        for v, leaves in enumerate(spec.keys):
+            factors = [_rows(jets[order][u], ex) for u, order, ex in leaves]
+            value = factors[0]
+            for other in factors[1:]:
+                value = _kron(value, other)
+            if spec.multiplied[v]:
+                wide = known[:, v].reshape(*known[:, v].shape, *(1,) * len(shape))
+                value = value * wide
+            out.append(value)
+        return jnp.stack(out, axis=1)
+
+    def _form(self, form: Form, a: Side, b: Side, data: Data) -> Array:
+        if self.tucker and (form.left or form.right):
+            return self._tucker(form, a, b, data)
+        left, right = a.versions[form.left], b.versions[form.right]
+        sweep = _transfer if left[0].ndim == 5 else _gram_product
+        state: Any = None
+        for run, one, other in zip(self.runs, left, right, strict=True):
+            levels = slice(run[0], run[-1] + 1)
+            weights = {m: w[levels] for m, w in data.weights.items()}
+            state = sweep(form, run, one, other, weights, state)
+        return jnp.sum(state, axis=(1, 2))[: self.groups]
+
+    def _tucker(self, form: Form, a: Side, b: Side, data: Data) -> Array:
+        left, right = a.versions[form.left], b.versions[form.right]
+        cores = a.cores[form.left], b.cores[form.right]
+        grams = []
+        for run, one, other in zip(self.runs, left, right, strict=True):
+            levels = slice(run[0], run[-1] + 1)
+            weights = {m: w[levels] for m, w in data.weights.items()}
+            grams.append(_grams(form, one, other, weights))
+        return _tucker_sweep(form, cores, grams, self.groups)
+
+
+def _rows(array: Array, exchanged: bool) -> Array:
+    if not exchanged:
+        return array
+    return jnp.concatenate([array[:, :-2], array[:, -1:], array[:, -2:-1]], axis=1)
+
+
+def _kron(a: Array, b: Array) -> Array:
+    """Row-wise Kronecker product of (levels, N, *shape) arrays."""
+    if a.ndim == 3:
+        return (a[..., :, None] * b[..., None, :]).reshape(*a.shape[:2], -1)
+    wide = a[:, :, :, None, :, None] * b[:, :, None, :, None, :]
+    return wide.reshape(*a.shape[:2], a.shape[2] * b.shape[2], -1)
+
+
+def _split_rows(measure: str, array: Array, axis: int) -> Array:
+    """Returns the rows of a measure: the points, or both ends."""
+    n = array.shape[axis] - 2
+    start, stop = (0, n) if measure == "interior" else (n, n + 2)
+    return lax.slice_in_dim(array, start, stop, axis=axis)
+
+
+def _grams(form: Form, a: Array, b: Array, weights) -> Float[Array, "l k r s"]:
+    """Returns `A_v^T diag(w) B_w` of every combination the form uses."""
+    found: dict[str, Array] = {}
+    for measure in dict.fromkeys(m for m, _, _ in form.combos):
+        one, other = (_split_rows(measure, x, 2) for x in (a, b))
+        weighted = other * _split_rows(measure, weights[measure], 1)[:, None, :, None]
+        found[measure] = jnp.einsum("lvnr,lwns->lvwrs", one, weighted)
+    chosen = [found[m][:, v, w] for m, v, w in form.combos]
+    return jnp.stack(chosen, axis=1)
+
+
+def _edges(form: Form, level: int) -> list[tuple[int, int, int, float]]:
+    t = form.table
+    return [
+        (int(f), int(to), int(k), float(w))
+        for f, to, k, w in zip(
+            t.source[level], t.target[level], t.symbol[level], t.weight[level],
+            strict=True,
+        )
+        if w != 0.0
+    ]  # fmt: skip
+
+
+def _scaled(value: Array, weight: float) -> Array:
+    return value if weight == 1.0 else value * weight
+
+
+def _stacked(parts: dict[int, Array], states: int, like: Array) -> Array:
+    zero = jnp.zeros_like(like)
+    return jnp.stack([parts.get(s, zero) for s in range(states)])
+
+
+def _gram_product(form: Form, run: range, a, b, weights, state):
+    """Sweeps a run of axes with elementwise products of Gram matrices."""
+    grams = _grams(form, a, b, weights)
+    states = form.table.states
+    if state is None:
+        first = jnp.ones(grams.shape[2:], grams.dtype)
+        state = _stacked({0: first}, states, first)
+    if len(run) <= UNROLLED:
+        parts = {s: state[s] for s in range(states)}
+        for offset, level in enumerate(run):
+            following: dict[int, Array] = {}
+            for f, to, k, w in _edges(form, level):
+                value = _scaled(parts[f] * grams[offset, k], w)
+                following[to] = following[to] + value if to in following else value
+            zero = jnp.zeros_like(grams[0, 0])
+            parts = {s: following.get(s, zero) for s in range(states)}
+        return _stacked(parts, states, grams[0, 0])
+    chosen = _one_hot(form, run, grams.shape[1], grams.dtype)
+
+    def body(state, level):
+        gram, (source, symbol, target) = level
+        flat = state.reshape(states, -1)
+        product = (source @ flat) * (symbol @ gram.reshape(gram.shape[0], -1))
+        return (target @ product).reshape(state.shape), None
+
+    return lax.scan(body, state, (grams, chosen))[0]
+
+
+def _one_hot(form: Form, run: range, symbols: int, dtype) -> tuple[Array, ...]:
+    """Edges as matrices: (l, E, S) sources, (l, E, K) symbols, (l, S, E) targets."""
+    t, levels = form.table, np.asarray(run)
+    eye = np.eye(t.states)
+    target = eye[t.target[levels]] * t.weight[levels][..., None]
+    return (
+        jnp.asarray(eye[t.source[levels]], dtype),
+        jnp.asarray(np.eye(symbols)[t.symbol[levels]], dtype),
+        jnp.asarray(target.swapaxes(1, 2), dtype),
+    )
+
+
+def _transfer(form: Form, run: range, a, b, weights, state):
+    """Sweeps a run of tensor-train axes."""
+    states = form.table.states
+    if state is None:
+        first = jnp.ones((a.shape[3], b.shape[3]), a.dtype)
+        state = _stacked({0: first}, states, first)
+    if len(run) <= UNROLLED:
+        for offset, level in enumerate(run):
+            own = {m: w[offset] for m, w in weights.items()}
+            state = _transfer_level(
+                _edges(form, level), form, a[offset], b[offset], own, state
+            )
+        return state
+    coefficients = _dense(form, run, a.shape[1], b.shape[1], a.dtype)
+    measures = jnp.stack([weights[m] for m in coefficients], axis=1)
+    dense = jnp.stack(list(coefficients.values()), axis=1)
+
+    def body(state, level):
+        one, other, own, coefficient = level
+        mixed = jnp.einsum("mtwsv,mn->twsvn", coefficient, own)
+        x = jnp.einsum("sab,vnac->svncb", state, one)
+        y = jnp.einsum("twsvn,svncb->twncb", mixed, x)
+        return jnp.einsum("twncb,wnbd->tcd", y, other), None
+
+    return lax.scan(body, state, (a, b, measures, dense))[0]
+
+
+def _dense(form: Form, run: range, v: int, w: int, dtype) -> dict[str, Array]:
+    """Edges as dense (levels, target, w, source, v) weights by measure."""
+    states = form.table.states
+    out: dict[str, np.ndarray] = {}
+    for offset, level in enumerate(run):
+        for f, to, k, weight in _edges(form, level):
+            measure, left, right = form.combos[k]
+            shape = (len(run), states, w, states, v)
+            array = out.setdefault(measure, np.zeros(shape))
+            array[offset, to, right, f, left] += weight
+    return {m: jnp.asarray(x, dtype) for m, x in out.items()}
+
+
+def _transfer_level(edges, form: Form, a, b, weights, state):
+    shape = (a.shape[-1], b.shape[-1])
+    following: dict[int, Array] = {}
+    for ends in (False, True):
+        used = [
+            (f, to, *form.combos[k], w)
+            for f, to, k, w in edges
+            if (form.combos[k][0] != "interior") == ends
+        ]
+        kind = "ends" if ends else "interior"
+        partial: dict[tuple[int, int], Array] = {}
+        sums: dict[tuple[int, int], Array] = {}
+        for f, to, measure, v, w, weight in used:
+            if (f, v) not in partial:
+                rows = _split_rows(kind, a[v], 0)
+                partial[f, v] = jnp.einsum("ab,nac->ncb", state[f], rows)
+            scale = weight * _split_rows(kind, weights[measure], 0)
+            value = partial[f, v] * scale[:, None, None]
+            sums[to, w] = sums[to, w] + value if (to, w) in sums else value
+        for (to, w), value in sums.items():
+            rows = _split_rows(kind, b[w], 0)
+            part = jnp.einsum("ncb,nbd->cd", value, rows)
+            following[to] = following[to] + part if to in following else part
+    zero = jnp.zeros(shape, a.dtype)
+    return jnp.stack([following.get(s, zero) for s in range(form.table.states)])
+
+
+def _tucker_sweep(form: Form, cores, grams: list[Array], groups: int) -> Array:
+    """Contracts the right core with Gram matrices, then with the left core."""
+    flat = [level for gram in grams for level in gram]
+    a, b = cores
+    if a is None or b is None:
+        # A known function has rank one: contract the core with vectors.
+        core = b if a is None else a
+        if _scannable(grams, core):
+            # Vectors as matrices of one row: the new last index has one entry.
+            rows = grams[0].reshape(*grams[0].shape[:2], 1, -1)
+            wide = jnp.pad(rows, ((0, 0), (0, 0), (0, core.shape[0] - 1), (0, 0)))
+            return _tucker_scan(form, core, wide)[:groups, 0]
+        flat = [g.reshape(g.shape[0], -1) for g in flat]
+        parts: dict[int, Any] = {0: core}
+        for level, gram in enumerate(flat):
+            parts = _tucker_level(form, level, parts, gram, "b,b...->...")
+        return jnp.stack([parts.get(g, jnp.zeros(())) for g in range(groups)])
+    if _scannable(grams, b):
+        final = _tucker_scan(form, b, grams[0])
+        return final[:groups] @ a.reshape(-1)
+    parts = {0: b}
+    for level, gram in enumerate(flat):
+        parts = _tucker_level(form, level, parts, gram, "ab,b...->...a")
+    zero = jnp.zeros((), b.dtype)
+    return jnp.stack(
+        [jnp.sum(parts[g] * a) if g in parts else zero for g in range(groups)]
+    )
+
+
+def _scannable(grams: list[Array], core: Array) -> bool:
+    return len(grams) == 1 and core.ndim > UNROLLED
+
+
+def _tucker_level(form: Form, level: int, parts, gram, equation: str):
+    """One axis: Gram matrices between the same states are added up first."""
+    matrices: dict[tuple[int, int], Array] = {}
+    for f, to, k, w in _edges(form, level):
+        value = _scaled(gram[k], w)
+        matrices[f, to] = matrices[f, to] + value if (f, to) in matrices else value
+    following: dict[int, Array] = {}
+    for (f, to), matrix in matrices.items():
+        value = jnp.einsum(equation, matrix, parts[f])
+        following[to] = following[to] + value if to in following else value
+    return following
+
+
+def _tucker_scan(form: Form, core: Array, grams: Array) -> Float[Array, "s q"]:
+    states, rank = form.table.states, core.shape[0]
+    d = core.ndim
+    start = jnp.zeros((states, core.size), core.dtype).at[0].set(core.reshape(-1))
+    source, symbol, target = _one_hot(form, range(d), grams.shape[1], grams.dtype)
+
+    def body(state, level):
+        gram, source, symbol, target = level
+        between = jnp.einsum("ef,ek,te,kab->ftab", source, symbol, target, gram)
+        wide = state.reshape(states, rank, -1)
+        return jnp.einsum("ftab,fbq->tqa", between, wide).reshape(states, -1), None
+
+    return lax.scan(body, start, (grams, source, symbol, target))[0]
+
+
+__all__ = ["Data", "Forms", "Side"]

@@ -1,0 +1,111 @@
+"""The factored loss equals the grid loss, for every model and kind of operator."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pinns
+from pinns.factored import FactoredLoss
+from pinns.losses import GridLoss
+
+
+MODELS = {
+    "cp": pinns.CP(rank=3, hidden=(6,)),
+    "tt": pinns.TensorTrain(rank=2, hidden=(6,)),
+    "tucker": pinns.Tucker(rank=2, hidden=(6,)),
+}
+
+
+def variable_coefficients():
+    """Mixed derivatives, separable and non-separable coefficients, all conditions."""
+    box = pinns.Box(t=(0.0, 1.0), x=(-1.0, 1.0), y=(0.0, 2.0))
+
+    def residual(u, t, x, y):
+        mixed = u.d("x").d("y") - jnp.exp(-(x**2) - t) * u.d("y", 2)
+        swirl = u.d("x") / jnp.sqrt(1.0 + x**2 + y**2)
+        return u.d("t") + mixed + x * y * swirl - jnp.sin(x + 2 * y) * (1 + t)
+
+    conditions = [
+        pinns.Initial("t", lambda x, y: jnp.cos(x) * y),
+        pinns.Periodic("x"),
+        pinns.Neumann(lambda t, x: t * x, axes="y", side="lower", weight=3.0),
+        pinns.Robin(1.0, axes="y", side="upper", alpha=lambda t: 1 + t, beta=2.0),
+    ]
+    return pinns.Problem(box, residual, conditions)
+
+
+def system():
+    """Two unknowns, a product of them, three equations, data."""
+    box = pinns.Box(x=(0.0, 1.0), y=(0.0, 1.0))
+
+    def residual(u, v, x, y):
+        return (
+            u.d("x") + v.d("y") * u - x,
+            v.d("x", 2) - 2.0 * u * u.d("y") + y * v,
+            u + v - jnp.where(x > 0.5, 1.0, 0.0),
+        )
+
+    points = np.array([[0.2, 0.3], [0.7, 0.1]])
+    conditions = [
+        pinns.Dirichlet(lambda x: x, axes="y", unknown="u"),
+        pinns.Data(points, np.array([1.0, 2.0]), unknown="v", weight=0.5),
+    ]
+    return pinns.Problem(
+        box, residual, conditions, unknowns=("u", "v"), equations=3, name="system"
+    )
+
+
+def cube(dimension):
+    return lambda: pinns.problems.poisson(dimension=dimension)
+
+
+CASES = {
+    **{f"poisson{d}": (cube(d), (4, 3, 5, 3, 4, 3)[:d]) for d in (1, 2, 4, 6)},
+    "variable": (variable_coefficients, (6, 5, 4)),
+    "system": (system, (5, 4)),
+    "helmholtz_hard": (lambda: pinns.problems.helmholtz3d(hard=True), (5, 4, 3)),
+    "klein_gordon": (lambda: pinns.problems.klein_gordon(velocity=True), (6, 5, 4)),
+    "heat": (lambda: pinns.problems.heat2d(), (5, 4, 6)),
+    "flow_mixing": (lambda: pinns.problems.flow_mixing(), (4, 6, 5)),
+}
+
+
+def both(problem, model, counts, sampling="gauss_legendre"):
+    """Returns jitted (values, gradients) of the grid loss and the factored loss."""
+    key = jax.random.key(0)
+    points = problem.box.points(counts, sampling, key=key, dtype="float64")
+    params = model.init(
+        jax.random.key(1), problem.box, unknowns=len(problem.unknowns), dtype="float64"
+    )
+    grid = GridLoss(problem, model, counts, "float64")
+    factored = FactoredLoss(
+        problem, model, points, "float64", choose="factored", tolerance=1e-14
+    )
+    found = []
+    for loss in (grid, factored):
+        run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        found.append(run(params, loss.prepare(points)))
+    return found, factored, params, points
+
+
+def assert_equal(grid, factored):
+    (total, groups), gradient = grid
+    (own_total, own_groups), own_gradient = factored
+    np.testing.assert_allclose(own_total, total, rtol=1e-12)
+    np.testing.assert_allclose(own_groups, groups, rtol=1e-12, atol=1e-13 * total)
+    for a, b in zip(
+        jax.tree.leaves(own_gradient), jax.tree.leaves(gradient), strict=True
+    ):
+        scale = jnp.abs(b).max()
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10 * scale)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", CASES)
+def test_factored_loss_equals_the_grid_loss(case, model, x64):
+    make, counts = CASES[case]
+    (grid, factored), loss, _, _ = both(make(), MODELS[model], counts)
+    assert loss.grid is None
+    assert not loss.grid_terms
+    assert_equal(grid, factored)
