@@ -12,9 +12,18 @@ Five kinds, all pure functions of `(params, x)`:
 - `rbf`: Gaussians `exp(-((s - c_k) / width_k)^2)` with trained centers and widths,
   then an `mlp`. The first hidden width is the number of Gaussians.
 
-`s` is the coordinate mapped to [-1, 1] when `normalize` is on (the default for
-`siren`, `fourier_features` and `rbf`; the `mlp`s see raw coordinates, as in the
-papers they come from).
+and four fixed bases, whose only trained numbers are the coefficients, so that the
+rest of the problem is linear (`hidden=(m,)` gives the number of basis functions):
+
+- `chebyshev`, `legendre`: polynomials of degree 0 to m - 1.
+- `fourier`: 1, cos(pi s), sin(pi s), cos(2 pi s), ...: functions that are periodic on
+  the interval.
+- `random_features`: sin(w_k s + b_k) with w_k ~ N(0, sigma^2), b_k uniform, drawn once.
+
+`s` is the coordinate mapped to [-1, 1] when `normalize` is on (the default for all
+but the two `mlp`s, which see raw coordinates, as in the papers they come from).
+
+Every kind ends in a linear layer: `features` are its inputs, `output` its matrix.
 """
 
 from __future__ import annotations
@@ -31,7 +40,8 @@ from jaxtyping import Array, Float
 from pinns.domain import positive_integer
 
 
-NETWORKS = ("mlp", "modified_mlp", "siren", "fourier_features", "rbf")
+BASES = ("chebyshev", "legendre", "fourier", "random_features")
+NETWORKS = ("mlp", "modified_mlp", "siren", "fourier_features", "rbf", *BASES)
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "sin": jnp.sin,
@@ -45,7 +55,8 @@ INITIALIZERS = {
     "lecun_normal": jax.nn.initializers.lecun_normal,
     "he_normal": jax.nn.initializers.he_normal,
 }
-_NORMALIZED = ("siren", "fourier_features", "rbf")
+_NORMALIZED = ("siren", "fourier_features", "rbf", *BASES)
+_SCALED = {"fourier_features": 1.0, "random_features": 10.0}
 
 Params = dict[str, Any]
 
@@ -62,7 +73,8 @@ class FactorNetwork:
             zero. A `siren` has its own and takes none.
         normalize: map the coordinate to [-1, 1] first.
         omega: frequency scale of a `siren` (default 30).
-        sigma: standard deviation of the `fourier_features` frequencies (default 1).
+        sigma: standard deviation of the frequencies of `fourier_features` (default
+            1, per period) and `random_features` (default 10, radians).
     """
 
     kind: str = "mlp"
@@ -83,9 +95,34 @@ class FactorNetwork:
         self, params: Params, x: Float[Array, " n"], interval: Float[Array, " 2"]
     ) -> Float[Array, "n w"]:
         """Returns the features of the coordinates `x` on the given interval."""
+        return self.features(params, x, interval) @ self.output(params)
+
+    def features(
+        self, params: Params, x: Float[Array, " n"], interval: Float[Array, " 2"]
+    ) -> Float[Array, "n h"]:
+        """Returns what the last, linear layer sees; a column of ones for its bias."""
         if self.normalize:
             x = (2.0 * x - (interval[0] + interval[1])) / (interval[1] - interval[0])
-        return _APPLY[self.kind](self, params, x[:, None])
+        return _FEATURES[self.kind](self, params, x[:, None])
+
+    def output(self, params: Params) -> Float[Array, "h w"]:
+        """Returns the matrix of the last layer, its bias as the last row."""
+        if self.kind in BASES:
+            return params["kernel"]
+        last = params["layers"][-1]
+        return jnp.concatenate([last["kernel"], last["bias"][None, :]])
+
+    def with_output(self, params: Params, output: Float[Array, "h w"]) -> Params:
+        """Returns parameters with another matrix in the last layer."""
+        if self.kind in BASES:
+            return {**params, "kernel": output}
+        last = {"kernel": output[:-1], "bias": output[-1]}
+        return {**params, "layers": [*params["layers"][:-1], last]}
+
+    @property
+    def num_features(self) -> int:
+        """Number of columns of `features`."""
+        return self.hidden[-1] + (self.kind not in BASES)
 
     def _dense(self, key: Array, shape: tuple[int, int], dtype) -> Params:
         kernel = INITIALIZERS[self.initializer]()(key, shape, dtype)
@@ -100,11 +137,11 @@ class FactorNetwork:
         ]
 
     def forward(self, layers: list[Params], h: Float[Array, "n c"]) -> Array:
-        """Returns Dense + activation for all layers but the last, which is linear."""
+        """Returns Dense + activation for all layers but the last, and ones."""
         activation = ACTIVATIONS[self.activation]
         for layer in layers[:-1]:
             h = activation(_affine(layer, h))
-        return _affine(layers[-1], h)
+        return _with_ones(h)
 
 
 def network(
@@ -132,6 +169,10 @@ def network(
                     f"{owner}: a siren has its own {name}; `{name}` must be None "
                     f"with network='siren', got {value!r}"
                 )
+    activation_given, initializer_given = (
+        activation is not None,
+        initializer is not None,
+    )
     activation = "tanh" if activation is None else activation
     initializer = default_initializer if initializer is None else initializer
     _choice(owner, "activation", activation, tuple(ACTIVATIONS))
@@ -152,13 +193,24 @@ def network(
             f"{owner}: the gates of a modified_mlp need equal `hidden` widths, "
             f"got {hidden!r}"
         )
-    for name, scale, owning in (
-        ("omega", omega, "siren"),
-        ("sigma", sigma, "fourier_features"),
-    ):
-        if scale is not None and kind != owning:
+    if kind in BASES:
+        if activation_given or initializer_given:
             raise ValueError(
-                f"{owner}: `{name}` belongs to network={owning!r}, "
+                f"{owner}: a fixed basis has no `activation` and no `initializer`; "
+                f"both must be None with network={kind!r}"
+            )
+        if len(hidden) != 1:
+            raise ValueError(
+                f"{owner}: network={kind!r} takes one `hidden` width, the number of "
+                f"basis functions, got {hidden!r}"
+            )
+    for name, scale, owning in (
+        ("omega", omega, ("siren",)),
+        ("sigma", sigma, tuple(_SCALED)),
+    ):
+        if scale is not None and kind not in owning:
+            raise ValueError(
+                f"{owner}: `{name}` belongs to network={' or '.join(map(repr, owning))}, "
                 f"got {name}={scale!r} with network={kind!r}"
             )
         if scale is not None and not scale > 0:
@@ -170,7 +222,7 @@ def network(
         initializer=initializer,
         normalize=kind in _NORMALIZED if normalize is None else bool(normalize),
         omega=30.0 if omega is None else float(omega),
-        sigma=1.0 if sigma is None else float(sigma),
+        sigma=_SCALED.get(kind, 1.0) if sigma is None else float(sigma),
     )
 
 
@@ -200,7 +252,11 @@ def _mlp_init(net, key, width, interval, dtype):
     return {"layers": net.stack(key, (1, *net.hidden, width), dtype)}
 
 
-def _mlp_apply(net, params, h):
+def _with_ones(h: Array) -> Array:
+    return jnp.concatenate([h, jnp.ones((h.shape[0], 1), h.dtype)], axis=1)
+
+
+def _mlp_features(net, params, h):
     return net.forward(params["layers"], h)
 
 
@@ -217,7 +273,7 @@ def _modified_init(net, key, width, interval, dtype):
     }
 
 
-def _modified_apply(net, params, x):
+def _modified_features(net, params, x):
     activation = ACTIVATIONS[net.activation]
     u = activation(_affine(params["gate_u"], x))
     v = activation(_affine(params["gate_v"], x))
@@ -225,7 +281,7 @@ def _modified_apply(net, params, x):
     for layer in params["layers"][:-1]:
         z = activation(_affine(layer, h))
         h = (1.0 - z) * u + z * v
-    return _affine(params["layers"][-1], h)
+    return _with_ones(h)
 
 
 def _siren_init(net, key, width, interval, dtype):
@@ -241,10 +297,10 @@ def _siren_init(net, key, width, interval, dtype):
     return {"layers": layers}
 
 
-def _siren_apply(net, params, h):
+def _siren_features(net, params, h):
     for layer in params["layers"][:-1]:
         h = jnp.sin(net.omega * _affine(layer, h))
-    return _affine(params["layers"][-1], h)
+    return _with_ones(h)
 
 
 def _fourier_init(net, key, width, interval, dtype):
@@ -255,10 +311,10 @@ def _fourier_init(net, key, width, interval, dtype):
     return {"frequencies": frequencies, "layers": layers}
 
 
-def _fourier_apply(net, params, x):
+def _fourier_features(net, params, x):
     phase = 2.0 * jnp.pi * x * params["frequencies"][None, :]
     features = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=-1)
-    return _mlp_apply(net, params, features)
+    return _mlp_features(net, params, features)
 
 
 def _rbf_init(net, key, width, interval, dtype):
@@ -275,22 +331,95 @@ def _rbf_init(net, key, width, interval, dtype):
     }
 
 
-def _rbf_apply(net, params, x):
+def _rbf_features(net, params, x):
     scaled = (x - params["centers"][None, :]) * jnp.exp(-params["log_widths"])[None, :]
-    return _mlp_apply(net, params, jnp.exp(-(scaled**2)))
+    return _mlp_features(net, params, jnp.exp(-(scaled**2)))
+
+
+def _coefficients(net, key, width, dtype):
+    # Smooth functions to start from: coefficients fall with the degree.
+    decay = 1.0 / (1.0 + jnp.arange(net.hidden[0], dtype=dtype))
+    return decay[:, None] * jax.random.normal(key, (net.hidden[0], width), dtype)
+
+
+def _basis_init(net, key, width, interval, dtype):
+    return {"kernel": _coefficients(net, key, width, dtype)}
+
+
+def _recurrence(net, x, next_of):
+    """Stacks p_0 = 1, p_1 = s, p_{k+1} = next_of(k, s, p_k, p_{k-1})."""
+
+    def body(carry, k):
+        last, before = carry
+        return (next_of(k, x, last, before), last), before
+
+    degrees = jnp.arange(1, net.hidden[0] + 1, dtype=x.dtype)
+    # A step emits the polynomial two behind the newest.
+    columns = jax.lax.scan(body, (x, jnp.ones_like(x)), degrees)[1]
+    return columns[:, :, 0].T
+
+
+def _chebyshev_features(net, params, x):
+    return _recurrence(net, x, lambda k, s, last, before: 2.0 * s * last - before)
+
+
+def _legendre_features(net, params, x):
+    return _recurrence(
+        net,
+        x,
+        lambda k, s, last, before: (
+            ((2.0 * k + 1.0) * s * last - k * before) / (k + 1.0)
+        ),
+    )
+
+
+def _fourier_basis_features(net, params, x):
+    count = net.hidden[0]
+    waves = jnp.pi * jnp.arange(1, count // 2 + 1, dtype=x.dtype)
+    phase = x * waves[None, :]
+    pairs = jnp.stack([jnp.cos(phase), jnp.sin(phase)], axis=-1)
+    flat = pairs.reshape(x.shape[0], -1)
+    return jnp.concatenate([jnp.ones_like(x), flat], axis=1)[:, :count]
+
+
+def _random_init(net, key, width, interval, dtype):
+    k_frequency, k_phase, k_kernel = jax.random.split(key, 3)
+    count = net.hidden[0]
+    frequencies = net.sigma * jax.random.normal(k_frequency, (count,), dtype)
+    phases = jax.random.uniform(k_phase, (count,), dtype, 0.0, 2.0 * jnp.pi)
+    return {
+        "frequencies": frequencies,
+        "phases": phases,
+        "kernel": _coefficients(net, k_kernel, width, dtype),
+    }
+
+
+def _random_features(net, params, x):
+    frequencies, phases = jax.lax.stop_gradient(
+        (params["frequencies"], params["phases"])
+    )
+    return jnp.sin(x * frequencies[None, :] + phases[None, :])
 
 
 _INIT = {
+    "chebyshev": _basis_init,
+    "legendre": _basis_init,
+    "fourier": _basis_init,
+    "random_features": _random_init,
     "mlp": _mlp_init,
     "modified_mlp": _modified_init,
     "siren": _siren_init,
     "fourier_features": _fourier_init,
     "rbf": _rbf_init,
 }
-_APPLY = {
-    "mlp": _mlp_apply,
-    "modified_mlp": _modified_apply,
-    "siren": _siren_apply,
-    "fourier_features": _fourier_apply,
-    "rbf": _rbf_apply,
+_FEATURES = {
+    "chebyshev": _chebyshev_features,
+    "legendre": _legendre_features,
+    "fourier": _fourier_basis_features,
+    "random_features": _random_features,
+    "mlp": _mlp_features,
+    "modified_mlp": _modified_features,
+    "siren": _siren_features,
+    "fourier_features": _fourier_features,
+    "rbf": _rbf_features,
 }

@@ -220,7 +220,8 @@ class Separable:
                     if envelope is None
                     else jnp.asarray([envelope[member] for member in chosen], x.dtype)
                 )
-                jets = jax.vmap(partial(self._jet, order))(stack, x, ends, flags)
+                one = partial(self._jet, order, False)
+                jets = jax.vmap(one)(stack, x, ends, flags)
                 # One split with one concatenation as its transpose, where slices
                 # would each be padded and added up in the backward pass.
                 rows = [jax.lax.split(j, (1,) * len(chosen)) for j in jets]
@@ -247,11 +248,14 @@ class Separable:
         *,
         unknowns: int = 1,
         envelope: np.ndarray | None = None,
+        features: bool = False,
     ) -> list[tuple[Float[Array, "u l n *w"], ...]]:
         """Returns per run of axes (see `runs`) the jets `(unknowns, axes, n, *shape)`.
 
         The same numbers as `factors`, with equally many coordinates on every axis and
         without taking the axes apart: the graph does not grow with the dimension.
+        With `features`, jets of the inputs of the networks' last layers,
+        (unknowns, axes, n, h).
         """
         d = box.dimension
         shapes, runs = self.shapes(d), self.runs(d)
@@ -266,13 +270,15 @@ class Separable:
             )
             ends = _intervals(box, axes, x.dtype)
             stack = params[f"factors_{width}"]
-            jets = jax.vmap(partial(self._jet, order))(stack, x, ends, flags)
+            one = partial(self._jet, order, features)
+            jets = jax.vmap(one)(stack, x, ends, flags)
             position = {member: i for i, member in enumerate(members)}
             for number, run in enumerate(runs):
                 if math.prod(shapes[run[0]]) != width:
                     continue
                 index = [[position[u, k] for k in run] for u in range(unknowns)]
-                shape = (unknowns, len(run), x.shape[1], *shapes[run[0]])
+                width_shape = (self.net.num_features,) if features else shapes[run[0]]
+                shape = (unknowns, len(run), x.shape[1], *width_shape)
                 out[number] = tuple(
                     _rows(jet, np.asarray(index).reshape(-1)).reshape(shape)
                     for jet in jets
@@ -291,10 +297,14 @@ class Separable:
         )
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
-    def _jet(self, order: int, params: Params, x: Array, ends: Array, flags):
+    def _jet(
+        self, order: int, features: bool, params: Params, x: Array, ends: Array, flags
+    ):
+        function = self.net.features if features else self.net.apply
+
         def values(s):
-            features = self.net.apply(params, s, ends)
-            return features if flags is None else envelope_of(s, ends, flags) * features
+            found = function(params, s, ends)
+            return found if flags is None else envelope_of(s, ends, flags) * found
 
         return jet(values, x, order)
 

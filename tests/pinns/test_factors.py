@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pinns import CP, MLP, Box, TensorTrain, Tucker
-from pinns.factors import NETWORKS
+from pinns.factors import BASES, NETWORKS
 
 
 BOX = Box.cube(3)
@@ -62,7 +62,8 @@ def test_tucker_core_starts_orthogonal():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_networks_are_finite_with_finite_jets(network):
-    model = CP(rank=5, network=network, hidden=(8, 8))
+    hidden = (8,) if network in BASES else (8, 8)
+    model = CP(rank=5, network=network, hidden=hidden)
     params = model.init(jax.random.key(0), BOX)
     x = jnp.linspace(0.0, 1.0, 7)
     jets = jnp.stack(model.factors(params, BOX, [x, x, x], 3)[0][0])
@@ -75,8 +76,9 @@ def test_networks_are_finite_with_finite_jets(network):
             for value in jet
         )
     )(params)
-    # Every parameter takes part.
-    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+    if network != "random_features":  # whose frequencies are fixed: see below
+        # Every parameter takes part.
+        assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
 @pytest.mark.parametrize("network", ["siren", "fourier_features", "rbf"])
@@ -151,3 +153,77 @@ def test_modified_mlp_mixes_its_gates():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("network", "vandermonde"),
+    [
+        ("chebyshev", np.polynomial.chebyshev.chebvander),
+        ("legendre", np.polynomial.legendre.legvander),
+    ],
+)
+def test_polynomial_bases(network, vandermonde, x64):
+    model = CP(rank=2, network=network, hidden=(9,))
+    box = Box(x=(1.0, 3.0))
+    params = model.init(jax.random.key(0), box, dtype="float64")
+    x = jnp.linspace(1.0, 3.0, 7)
+    (features,) = model.stacked_factors(params, box, x[None, :], 2, features=True)
+    s = np.linspace(-1.0, 1.0, 7)
+    basis = vandermonde(s, 8)
+    np.testing.assert_allclose(features[0][0, 0], basis, atol=1e-14)
+    series = {"chebyshev": np.polynomial.Chebyshev, "legendre": np.polynomial.Legendre}
+    for k in range(9):
+        second = series[network].basis(k).deriv(2)(s)
+        np.testing.assert_allclose(features[2][0, 0][:, k], second, atol=1e-9)
+
+
+def test_fourier_basis_is_periodic_and_random_features_are_fixed(x64):
+    box = Box(x=(0.0, 2.0))
+    model = CP(rank=2, network="fourier", hidden=(5,))
+    params = model.init(jax.random.key(0), box, dtype="float64")
+    ends = jnp.array([[0.0, 2.0]])
+    values, slopes = model.stacked_factors(params, box, ends, 1)[0]
+    np.testing.assert_allclose(values[0, 0, 0], values[0, 0, 1], atol=1e-13)
+    np.testing.assert_allclose(slopes[0, 0, 0], slopes[0, 0, 1], atol=1e-12)
+    model = CP(rank=2, network="random_features", hidden=(5,), sigma=3.0)
+    params = model.init(jax.random.key(0), box, dtype="float64")
+
+    def total(params):
+        return sum(
+            jnp.sum(jet) for jet in model.stacked_factors(params, box, ends, 0)[0]
+        )
+
+    gradient = jax.grad(total)(params)["factors_2"]
+    assert not gradient["frequencies"].any()
+    assert not gradient["phases"].any()
+    assert gradient["kernel"].any()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_features_times_output_are_the_factors(network, x64):
+    hidden = (6,) if network in BASES else (6, 6)
+    net = CP(rank=3, network=network, hidden=hidden).net
+    ends = jnp.array([0.0, 2.0])
+    params = net.init(jax.random.key(0), 3, ends, "float64")
+    x = jnp.linspace(0.0, 2.0, 4)
+    features = net.features(params, x, ends)
+    assert features.shape == (4, net.num_features)
+    output = jnp.arange(3.0 * net.num_features).reshape(-1, 3)
+    replaced = net.with_output(params, output)
+    np.testing.assert_allclose(net.output(replaced), output)
+    np.testing.assert_allclose(
+        net.apply(replaced, x, ends), features @ output, rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": (4, 4)}, "takes one `hidden` width"),
+        ({"hidden": (4,), "activation": "tanh"}, "a fixed basis has no `activation`"),
+        ({"hidden": (4,), "sigma": 2.0}, "`sigma` belongs to network="),
+    ],
+)
+def test_fixed_bases_refuse_what_they_do_not_have(options, message):
+    with pytest.raises(ValueError, match=message):
+        CP(rank=2, network="legendre", **options)
