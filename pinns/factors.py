@@ -210,7 +210,8 @@ def network(
     ):
         if scale is not None and kind not in owning:
             raise ValueError(
-                f"{owner}: `{name}` belongs to network={' or '.join(map(repr, owning))}, "
+                f"{owner}: `{name}` belongs to network="
+                f"{' or '.join(map(repr, owning))}, "
                 f"got {name}={scale!r} with network={kind!r}"
             )
         if scale is not None and not scale > 0:
