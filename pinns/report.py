@@ -86,12 +86,15 @@ def record(solution: Solution, errors: Mapping[str, float] | None) -> dict[str, 
         "model_options": model_options(solution),
         "num_parameters": num_parameters(solution),
         "method": settings["method"],
+        "reason": settings.get("reason"),
+        "norm": settings.get("loss"),
         "seed": seed(settings),
         "points": settings["points"],
         "dtype": solution.dtype,
         "steps": solution.step,
         "result": solution.result,
         "seconds": timings["solve_seconds"],
+        "build_seconds": timings.get("build_seconds", 0.0),
         "compile_seconds": timings["compile_seconds"],
         "steps_per_second": timings["steps_per_second"],
         "loss": finite(loss[-1]) if loss.size else None,
@@ -119,10 +122,12 @@ def result_rows(
     timings, history = solution.timings, solution.history
     rows = [
         ("result", solution.result),
+        ("method", _chosen_text(solution.settings)),
         ("steps", f"{solution.step:,}"),
         ("loss", number(history.loss[-1]) if history.loss.size else "-"),
         *error_rows("relative L2 error", errors),
         ("seconds", f"{timings['solve_seconds']:.1f}"),
+        ("start-up seconds", f"{timings.get('build_seconds', 0.0):.1f}"),
         ("compile seconds", f"{timings['compile_seconds']:.1f}"),
         ("steps per second", f"{timings['steps_per_second']:,.0f}"),
     ]
@@ -151,7 +156,7 @@ def setting_rows(solution: Solution) -> list[tuple[str, str]]:
         ("problem", f"{problem.name}{_options_text(options)}"),
         ("axes", axes_text(problem)),
         ("model", model_text(solution) + _options_text(model_options(solution))),
-        ("method", f"{settings['method']}, learning rate {settings['learning_rate']}"),
+        ("method", _method_text(settings)),
         ("points", " x ".join(str(n) for n in settings["points"])),
         (
             "sampling",
@@ -256,3 +261,13 @@ def single(errors: Mapping[str, float] | None) -> Any:
 
 def _options_text(options: Mapping[str, Any]) -> str:
     return "".join(f", {name}={value}" for name, value in options.items())
+
+
+def _method_text(settings: Mapping[str, Any]) -> str:
+    rate = settings.get("learning_rate")
+    return settings["method"] + ("" if rate is None else f", learning rate {rate}")
+
+
+def _chosen_text(settings: Mapping[str, Any]) -> str:
+    reason = settings.get("reason", "as asked")
+    return settings["method"] + ("" if reason == "as asked" else f" ({reason})")

@@ -11,8 +11,9 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from pinns.settings import LearningRate
 from pinns.solution import Solution
-from pinns.solve import LearningRate, solve
+from pinns.solve import solve
 
 
 def resume(
@@ -32,8 +33,9 @@ def resume(
     """Returns the solution after further steps of the same run.
 
     Parameters, optimizer state, key, points and learning rate are those of the
-    solution, so that `n` steps and then `m` more end where `n + m` would have. The
-    given solution is left as it is.
+    solution, so that `n` steps of Adam and then `m` more end where `n + m` would have.
+    The other methods go on from the parameters and learn the curvature anew. The given
+    solution is left as it is.
 
     Args:
         solution: from `pinns.solve` or `pinns.load`.
@@ -59,7 +61,8 @@ def resume(
         5
     """
     settings = solution.settings
-    if optimizer is None and learning_rate is None:
+    adam = settings["method"] == "adam"
+    if adam and optimizer is None and learning_rate is None:
         learning_rate = _rate(settings)
     if solution.optimizer_state is not None:
         _check_state(solution, learning_rate, optimizer)
@@ -79,6 +82,7 @@ def resume(
         redraw_every=settings["redraw_every"] if redraw_every is None else redraw_every,
         seconds=seconds,
         dtype=solution.dtype,
+        loss=settings.get("loss", "grid"),
         progress=progress,
         throw=throw,
         start=solution,

@@ -43,7 +43,7 @@ LAYERS = (
         "faces",
     },
     {"solvers", "losses", "factored", "operators", "kernels", "baselines"},
-    {"solve", "solution", "storage", "resume", "progress"},
+    {"solve", "settings", "iterate", "solution", "storage", "resume", "progress"},
     {"cli", "plotting", "report", "demo", "__main__", ""},
 )
 # A method that is a shorthand for a function of a higher layer imports it when called:

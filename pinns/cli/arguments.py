@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from pinns.domain import SAMPLINGS
-from pinns.factors import ACTIVATIONS, INITIALIZERS, NETWORKS
+from pinns.factors import ACTIVATIONS, BASES, INITIALIZERS, NETWORKS
 from pinns.pointwise import MLP
 from pinns.separable import MODELS
-from pinns.solve import DTYPES, METHODS
+from pinns.settings import DTYPES, LOSSES, METHODS
 
 
 MODEL_CLASSES: dict[str, type] = {**MODELS, MLP.name: MLP}
@@ -23,6 +23,10 @@ Words = tuple[str, ...]
 
 def _choices(text: str, names: Iterable[str]) -> str:
     return f"{text}: {', '.join(names)}."
+
+
+def _described(text: str, names: dict[str, str]) -> str:
+    return f"{text}. " + "; ".join(f"{k}: {v}" for k, v in names.items()) + "."
 
 
 def _default(text: str) -> str:
@@ -82,8 +86,13 @@ class Solve:
     problem: Positional[ProblemName]
     option: Options = ()
     model: Annotated[
-        str, arg(metavar="NAME", help=_choices("Kind of model", MODEL_CLASSES))
-    ] = "cp"
+        str | None,
+        _numbers(
+            _choices("Kind of model", MODEL_CLASSES),
+            "that of the method; cp if --rank, --network or --hidden is given",
+            "NAME",
+        ),
+    ] = None
     rank: Annotated[
         Words | None,
         _numbers(
@@ -117,28 +126,60 @@ class Solve:
         Words | None,
         _numbers(
             "Collocation points per axis: one number, or one for each axis.",
-            "64 in up to three dimensions, fewer above: 12 in five",
+            "by method; for adam 64 in up to three dimensions, fewer above: 12 in five",
         ),
     ] = None
     sampling: Annotated[
-        Words,
-        arg(
-            metavar="NAME [NAME ...]",
-            help=_choices("Point sets, one or one for each axis", SAMPLINGS),
+        Words | None,
+        _numbers(
+            _choices("Point sets, one or one for each axis", SAMPLINGS),
+            "uniform for adam, gauss_legendre for the others",
+            "NAME [NAME ...]",
         ),
-    ] = ("uniform",)
+    ] = None
     redraw_every: Annotated[
         int | None,
         _numbers("Draw new random points every N steps.", "draw them once", "N"),
     ] = None
-    steps: Annotated[int, arg(metavar="N", help="Number of steps.")] = 10_000
-    learning_rate: Annotated[float, arg(metavar="RATE", help="Of Adam.")] = 1e-3
-    method: Annotated[str, arg(metavar="NAME", help=_choices("Solver", METHODS))] = (
-        "adam"
-    )
-    dtype: Annotated[str, arg(metavar="NAME", help=_choices("Precision", DTYPES))] = (
-        "float32"
-    )
+    steps: Annotated[
+        int | None,
+        _numbers("Largest number of steps or sweeps.", "by method; adam 10000", "N"),
+    ] = None
+    learning_rate: Annotated[float | None, _numbers("Of Adam.", "0.001", "RATE")] = None
+    method: Annotated[
+        str,
+        arg(metavar="NAME", help=_described("How to solve", METHODS)),
+    ] = "auto"
+    loss: Annotated[
+        str,
+        arg(
+            metavar="NAME",
+            help=_choices("How the residual's norm is computed", LOSSES),
+        ),
+    ] = "auto"
+    basis: Annotated[
+        str | None,
+        _numbers(
+            _choices("Fixed basis of direct and als", BASES),
+            "chebyshev for direct, legendre for als",
+            "NAME",
+        ),
+    ] = None
+    size: Annotated[
+        Words | None,
+        _numbers("Basis functions per axis, of direct and als.", "by method"),
+    ] = None
+    starts: Annotated[
+        int | None, _numbers("Random starts of als, side by side.", "1", "N")
+    ] = None
+    dtype: Annotated[
+        str | None,
+        _numbers(
+            _choices("Precision", DTYPES),
+            "float32 for adam, float64 for the others",
+            "NAME",
+        ),
+    ] = None
     seed: Annotated[
         int, arg(metavar="N", help="Of parameters and points, from 0 to 2^32 - 1.")
     ] = 0

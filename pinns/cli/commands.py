@@ -29,7 +29,6 @@ from pinns.cli.process import (
 )
 from pinns.cli.values import (
     build_model,
-    default_points,
     integers,
     problem_options,
     shown,
@@ -111,18 +110,23 @@ def _solve(command: Solve) -> int:
     problem = _problem(owner, command.problem, command.option)
     model = build_model(owner, command)
     points = integers(owner, "points", command.points)
-    sampling: Any = command.sampling
+    words = command.sampling
+    sampling = words[0] if words is not None and len(words) == 1 else words
     if command.out is not None:
         command.out.mkdir(parents=True, exist_ok=True)  # fails now, not after the run
-    arguments = {
+    arguments: dict[str, Any] = {
         "key": jax.random.key(command.seed),
-        "points": default_points(problem) if points is None else points,
+        "points": points,
         "steps": command.steps,
         "learning_rate": command.learning_rate,
-        "sampling": sampling[0] if len(sampling) == 1 else sampling,
+        "sampling": sampling,
         "redraw_every": command.redraw_every,
         "seconds": command.seconds,
         "dtype": command.dtype,
+        "loss": command.loss,
+        "basis": command.basis,
+        "size": integers(owner, "size", command.size),
+        "starts": command.starts,
         "progress": False if command.no_progress else None,
     }
     return _run(

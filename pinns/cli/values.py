@@ -11,7 +11,6 @@ from typing import Any
 from pinns import problems
 from pinns.cli.arguments import MODEL_CLASSES, Solve, Words
 from pinns.evaluation import Model
-from pinns.problem import Problem
 
 
 # The default grid has about as many points in any dimension as 64^3.
@@ -59,11 +58,6 @@ def problem_options(owner: str, problem: str, pairs: Sequence[str]) -> dict[str,
     return options
 
 
-def default_points(problem: Problem) -> int:
-    """Returns the points per axis that `pinns solve` takes if none are given."""
-    return max(2, int(DEFAULT_POINTS ** min(1.0, 3.0 / problem.box.dimension)))
-
-
 def _typed(text: str, hint: Any) -> Any:
     """Returns the text as a value of the annotated type, or raises ValueError."""
     if hint is bool:
@@ -98,16 +92,26 @@ def shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def build_model(owner: str, command: Solve) -> Model:
-    """Returns the model that the options describe.
+def build_model(owner: str, command: Solve) -> Model | None:
+    """Returns the model that the options describe; None if they describe none.
 
     Raises:
         ValueError: no such model, or an option that it does not have.
     """
-    if command.model not in MODEL_CLASSES:
+    described = (
+        command.rank,
+        command.network,
+        command.hidden,
+        command.activation,
+        command.initializer,
+    )
+    if command.model is None and all(value is None for value in described):
+        return None
+    name = "cp" if command.model is None else command.model
+    if name not in MODEL_CLASSES:
         raise ValueError(
             f"{owner}: `--model` must be one of {', '.join(MODEL_CLASSES)}, "
-            f"got {command.model!r}"
+            f"got {name!r}"
         )
     rank = integers(owner, "rank", command.rank)
     hidden = integers(owner, "hidden", command.hidden)
@@ -118,14 +122,13 @@ def build_model(owner: str, command: Solve) -> Model:
         "activation": command.activation,
         "initializer": command.initializer,
     }
-    kind = MODEL_CLASSES[command.model]
+    kind = MODEL_CLASSES[name]
     known = {field.name for field in dataclasses.fields(kind) if field.init}
     options = {name: value for name, value in given.items() if value is not None}
-    for name, value in options.items():
-        if name not in known:
+    for option, value in options.items():
+        if option not in known:
             raise ValueError(
-                f"{owner}: `--{name}` does not apply to --model {command.model}, "
-                f"got {value!r}"
+                f"{owner}: `--{option}` does not apply to --model {name}, got {value!r}"
             )
     return kind(**options)
 

@@ -230,7 +230,33 @@ def _separated(
             "float64",
             [along(n, k, d) for k, n in enumerate(shape)],
         )
-        return program, separate(program, own, tolerance)
+        found = separate(program, own, tolerance)
+    _check_finite(problem, term, found, own)
+    return program, found
+
+
+def _check_finite(problem: Problem, term, found: Separation, own) -> None:
+    """Raises ValueError where a known function is not finite, naming term and place."""
+    used = {
+        (axis, key)
+        for equation in found.equations
+        for _, muls in equation.words
+        for axis, key in muls
+    }
+    for axis, key in used:
+        bad = np.flatnonzero(~np.isfinite(found.arrays[key]))
+        if bad.size:
+            raise ValueError(
+                "pinns.solve: a coordinate function (source, coefficient or value) in "
+                f"{term.name!r} is not finite at {problem.box.names[axis]} = "
+                f"{own[axis][bad[0]]:g}; expected finite values on the whole box"
+            )
+    for equation in found.equations:
+        if not np.isfinite(list(equation.words.values())).all():
+            raise ValueError(
+                f"pinns.solve: a constant in {term.name!r} is not finite; expected "
+                "finite values"
+            )
 
 
 class _Builder:

@@ -37,6 +37,9 @@ MAX_TRIALS = 25
 # above the present one.
 SLACK = 0.1
 APPROXIMATE_DECREASE = 0.1
+# Converged: so many steps in a row neither lowered the loss nor shortened the
+# gradient. A search that found no step at all counts for half of them.
+STALLED = 20
 
 
 class Curvature(NamedTuple):
@@ -44,15 +47,15 @@ class Curvature(NamedTuple):
 
     gradient, value, groups: at the current parameters; value is Inf before the first
     evaluation. inverse: (P, P) dense, or None. steps, changes: (m, P) for L-BFGS,
-    newest last, or None. stalls: line searches in a row that found no decrease.
+    newest last, or None. stalls: see `STALLED`.
     """
 
     gradient: Float[Array, " p"]
     value: Float[Array, ""]
     groups: Float[Array, " g"]
-    inverse: Float[Array, "p p"] | None
-    steps: Float[Array, "m p"] | None
-    changes: Float[Array, "m p"] | None
+    inverse: Any
+    steps: Any
+    changes: Any
     stalls: Int[Array, ""]
 
 
@@ -108,14 +111,14 @@ class QuasiNewton:
         """Steps until `state.step == until`, at most `block` times; jit-able."""
 
         def body(state, _):
-            active = state.finite & (state.step < until) & (state.optimizer.stalls < 2)
+            active = state.finite & (state.step < until) & ~self.converged(state)
             return lax.cond(active, self.step, self._skip, state, prepared)
 
         return lax.scan(body, state, length=self.block)
 
     def converged(self, state: State) -> Bool[Array, ""]:
-        """Says if no step along two search directions in a row lowers the loss."""
-        return state.optimizer.stalls >= 2
+        """Says if steps have ceased to lower the loss or to shorten the gradient."""
+        return state.optimizer.stalls >= STALLED
 
     def step(self, state: State, prepared: Any) -> tuple[State, Rows]:
         """Takes one step; the very first only evaluates the loss."""
@@ -144,7 +147,7 @@ class QuasiNewton:
             gradient=jnp.where(keep, found.gradient, old.gradient),
             value=jnp.where(keep, found.value, old.value),
             groups=jnp.where(keep, found.groups, old.groups),
-            stalls=jnp.where(keep, 0, old.stalls + 1).astype(jnp.int32),
+            stalls=_stalls(old, found, keep, fresh),
         )
         curvature = _restarted(curvature, ~keep)
         # A failed search is no broken loss unless the very first value was.
@@ -187,6 +190,14 @@ class QuasiNewton:
         bend = -found.length * (step @ old.gradient)  # s^T B s, as B s = -t g
         inverse = _broyden(self.kind, old.inverse, step, change, bend)
         return old._replace(inverse=jnp.where(use, inverse, old.inverse))
+
+
+def _stalls(old: Curvature, found: _Found, keep: Array, fresh: Array) -> Array:
+    squared = old.gradient @ old.gradient
+    shorter = found.gradient @ found.gradient < 0.9 * squared
+    progress = keep & ((found.value < old.value) | shorter) | fresh
+    more = jnp.where(keep, 1, STALLED // 2)
+    return jnp.where(progress, 0, old.stalls + more).astype(jnp.int32)
 
 
 class _Found(NamedTuple):

@@ -5,7 +5,9 @@ or of the last layer of one axis' networks of a CP or tensor-train model. `Proje
 solves for them exactly at every evaluation and hands what is left, a function of all
 other weights, to an iterative method; its gradient is the partial gradient at the
 optimal coefficients (Golub & Pereyra 1973; the coefficients' own derivative drops out
-because the loss is stationary in them).
+because the loss is stationary in them). The reduced loss contains a small multiple of
+the squared coefficients, so that nearly dependent features do not blow them up; the
+change of that multiple with the other weights is left out of the gradient.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from pinns.separable import Params
 
 # The normal equations of the linear coefficients are dense.
 MAX_LINEAR = 2_000
-# Relative to the largest eigenvalue; smaller ones are rounding.
-REGULARIZATION = 1e-13
+# Weight of the squared coefficients in the reduced loss, relative to the mean diagonal
+# of the normal equations: keeps nearly dependent features from blowing up.
+RIDGE = 1e-11
 
 
 class Projected:
@@ -72,10 +75,16 @@ class Projected:
         ]
 
     def __call__(self, params: Params, prepared: Any) -> tuple[Array, Array]:
-        return self.loss(self.solved(params, prepared), prepared)
+        found, ridge = self._optimum(params, prepared)
+        total, groups = self.loss(self._linear(params)[1](found), prepared)
+        return total + ridge * (found @ found), groups
 
     def solved(self, params: Params, prepared: Any) -> Params:
         """Returns the parameters with their linear coefficients at the optimum."""
+        return self._linear(params)[1](self._optimum(params, prepared)[0])
+
+    def _optimum(self, params: Params, prepared: Any) -> tuple[Array, Array]:
+        """Returns the best coefficients and the weight of their squares."""
         fixed = lax.stop_gradient(params)
         start, place = self._linear(fixed)
 
@@ -90,11 +99,11 @@ class Projected:
             lambda e: jax.jvp(gradient, (zero,), (e,))[1], eye, batch_size=32
         )
         matrix = 0.5 * (matrix + matrix.T)
-        values, vectors = jnp.linalg.eigh(matrix)
-        cut = REGULARIZATION * values[-1]
-        inverse = jnp.where(values > cut, 1.0 / jnp.where(values > cut, values, 1.0), 0)
-        found = -(vectors @ (inverse * (vectors.T @ right)))
-        return self._linear(params)[1](lax.stop_gradient(found))
+        ridge = RIDGE * jnp.mean(jnp.diag(matrix))
+        damped = matrix + 2.0 * ridge * jnp.eye(start.size, dtype=start.dtype)
+        factor = jax.scipy.linalg.cho_factor(damped)
+        found = -jax.scipy.linalg.cho_solve(factor, right)
+        return lax.stop_gradient(found), lax.stop_gradient(ridge)
 
     def _linear(
         self, params: Params

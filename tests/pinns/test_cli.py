@@ -15,13 +15,14 @@ import pinns
 from pinns import CP, problems
 from pinns.cli import commands, main
 from pinns.cli.arguments import Eval, Info, List, Resume, Solve
-from pinns.cli.values import default_points, problem_options, shown, type_name
+from pinns.cli.values import problem_options, shown, type_name
+from pinns.settings import default_points
 from pinns.solution import Solution
 
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--rank", "2", "--hidden", "4", "--points", "5", "--steps", "3"]
-LINE = ["solve", "poisson", "-p", "dimension=1", *TINY]
+LINE = ["solve", "poisson", "-p", "dimension=1", "--method", "adam", *TINY]
 
 
 def run(capsys, *argv) -> tuple[int, str, str]:
@@ -206,34 +207,38 @@ def test_arguments_reach_solve(monkeypatch):
         monkeypatch, "solve", "wave1d", "-p", "mode=2", "--option", "hard=true",
         "--points", "6", "7", "--sampling", "uniform", "chebyshev",
         "--redraw-every", "2", "--steps", "9", "--learning-rate", "0.5",
+        "--loss", "factored", "--basis", "legendre", "--size", "5", "--starts", "3",
         "--dtype", "float64", "--seconds", "4", "--seed", "11", "--no-progress",
     )  # fmt: skip
     assert captured["problem"].origin[1]["mode"] == 2
     assert captured["problem"].origin[1]["hard"] is True
-    assert captured["method"] == "adam"
+    assert captured["method"] == "auto"
     assert jax.random.key_data(captured.pop("key")).tolist() == [0, 11]
     del captured["problem"], captured["model"], captured["method"]
     assert captured == {
         "points": (6, 7), "sampling": ("uniform", "chebyshev"), "redraw_every": 2,
         "steps": 9, "learning_rate": 0.5, "dtype": "float64", "seconds": 4.0,
-        "progress": False,
+        "progress": False, "loss": "factored", "basis": "legendre", "size": 5,
+        "starts": 3,
     }  # fmt: skip
 
 
 def test_arguments_that_are_not_given(monkeypatch):
     captured = _captured(monkeypatch, "solve", "poisson")
-    assert captured["model"] == CP()
+    assert captured["model"] is None
     assert jax.random.key_data(captured["key"]).tolist() == [0, 0]
     expected = {
-        "points": 12, "sampling": "uniform", "redraw_every": None, "steps": 10_000,
-        "learning_rate": 1e-3, "dtype": "float32", "seconds": None, "progress": None,
+        "points": None, "sampling": None, "redraw_every": None, "steps": None,
+        "learning_rate": None, "dtype": None, "seconds": None, "progress": None,
+        "loss": "auto", "basis": None, "size": None, "starts": None,
     }  # fmt: skip
     assert {name: captured[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(("dimension", "points"), [(1, 64), (3, 64), (4, 22), (5, 12)])
 def test_default_grids_have_about_as_many_points(dimension, points):
-    assert default_points(problems.poisson(dimension=dimension)) == points
+    problem = problems.poisson(dimension=dimension)
+    assert default_points(problem, CP(), "adam") == points
 
 
 def test_seconds_end_the_run(capsys):

@@ -15,7 +15,7 @@ MODEL = CP(rank=2, hidden=(4,))
 
 def run(steps, **options):
     arguments = {"points": 6, "key": jax.random.key(3), **options}
-    return solve(PROBLEM, MODEL, steps=steps, **arguments)
+    return solve(PROBLEM, MODEL, "adam", steps=steps, **arguments)
 
 
 def assert_same(a, b):

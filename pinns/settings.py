@@ -1,0 +1,396 @@
+"""What `solve` was asked for: checked arguments, and the choice of a method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from pinns.domain import positive_integer, positive_number, precision, real_number
+from pinns.evaluation import Model
+from pinns.factored import FactoredLoss
+from pinns.factors import BASES
+from pinns.pointwise import MLP
+from pinns.problem import Problem
+from pinns.separable import CP, Separable, TensorTrain
+from pinns.solvers.quasi_newton import MAX_DENSE
+
+
+# What each method is, for help texts and errors.
+METHODS: dict[str, str] = {
+    "auto": "chosen by problem and model",
+    "adam": "first-order steps with Adam, a schedule, or any optax optimizer",
+    "lbfgs": "limited-memory quasi-Newton steps",
+    "ssbroyden": "quasi-Newton steps with a dense self-scaled Broyden inverse",
+    "gauss_newton": "damped Gauss-Newton (Levenberg-Marquardt) steps, factored",
+    "varpro": "ssbroyden on the nonlinear weights, linear ones eliminated exactly",
+    "als": "alternating least squares on the networks' last layers",
+    "direct": "a linear solve in fixed bases, nothing is trained",
+}
+ITERATIVE = ("adam", "lbfgs", "ssbroyden", "gauss_newton", "varpro")
+LOSSES = ("auto", "factored", "grid")
+DTYPES = ("float32", "float64")
+LearningRate = float | Callable[[Any], Any]
+# A loss that walks the grid visits every value in each step.
+MAX_GRID_VALUES = 10**11
+# Steps of a method, if none are asked for.
+STEPS = {
+    "adam": 10_000,
+    "lbfgs": 20_000,
+    "ssbroyden": 10_000,
+    "gauss_newton": 300,
+    "varpro": 2_000,
+    "als": 100,
+}
+# From here on a coefficient for every product of basis functions is too many.
+MAX_DIRECT_DIMENSION = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked arguments of `solve`. reason: why this method, if it was chosen."""
+
+    method: str
+    reason: str
+    key: Array | None
+    counts: tuple[int, ...]
+    samplings: tuple[str, ...]
+    steps: int
+    learning_rate: LearningRate | None
+    custom_optimizer: bool
+    redraw_every: int | None
+    seconds: float | None
+    dtype: str
+    loss: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns JSON-able values; functions appear as `"custom"`."""
+        rate: Any = self.learning_rate
+        if self.method == "adam":
+            rate = 1e-3 if rate is None else rate
+        if self.custom_optimizer or callable(rate):
+            rate = "custom"
+        described = {
+            "method": self.method,
+            "reason": self.reason,
+            "points": list(self.counts),
+            "sampling": list(self.samplings),
+            "learning_rate": rate,
+            "redraw_every": self.redraw_every,
+            "dtype": self.dtype,
+            "loss": self.loss,
+            **self.options,
+        }
+        if self.key is not None:
+            described["key"] = np.asarray(jax.random.key_data(self.key)).tolist()
+            described["key_impl"] = str(jax.random.key_impl(self.key))
+        return described
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a solver may use of a problem.
+
+    obstacles: terms that are not separable, with the reason. nonlinear: terms that
+    multiply unknowns.
+    """
+
+    obstacles: dict[str, str]
+    nonlinear: tuple[str, ...]
+
+    @property
+    def linear(self) -> bool:
+        return not self.obstacles and not self.nonlinear
+
+
+def structure(problem: Problem) -> Structure:
+    """Returns which terms stay factored and which are linear, seen on a few points."""
+    with precision("float64"):
+        points = problem.box.points(
+            problem.box.counts(8), "gauss_legendre", key=None, dtype="float64"
+        )
+        probe = FactoredLoss(problem, CP(rank=1, hidden=(1,)), points, "float64")
+    nonlinear = [
+        problem.terms[i].name
+        for i, families in probe.plan.families.items()
+        if max((len(f) for f in families), default=0) > 1
+    ]
+    return Structure(probe.grid_terms, tuple(nonlinear))
+
+
+def default_model(method: str, basis: str | None, size: int | None) -> Separable:
+    """Returns the model of a method if none is given."""
+    if method == "als":
+        hidden = (12 if size is None else int(size),)
+        return TensorTrain(rank=3, network=basis or "legendre", hidden=hidden)
+    return CP(rank=6, network="siren", omega=12.0, hidden=(24,))
+
+
+def choose_method(problem: Problem, model: Model | None, first: list[str]) -> tuple:
+    """Returns (method, reason) for `method="auto"`.
+
+    Args:
+        first: names of the arguments given that only first-order steps have.
+    """
+    if first:
+        return "adam", f"{' and '.join(first)} given"
+    if isinstance(model, MLP):
+        return "adam", "a pointwise network has no factors"
+    found = structure(problem)
+    d = problem.box.dimension
+    several = len(problem.unknowns) > 1
+    if model is None:
+        if found.linear and not several and d <= MAX_DIRECT_DIMENSION:
+            return "direct", f"linear and separable in {d} axes, no model given"
+        if found.linear and not several:
+            return "als", f"linear and separable in {d} axes, no model given"
+        why = "nonlinear" if found.nonlinear else "not separable"
+        return "ssbroyden", f"{why}, no model given" if not several else "a system"
+    if model.network in BASES and found.linear and model.name in ("cp", "tt"):
+        return "als", "fixed bases: the problem is linear in every factor"
+    for name, why in found.obstacles.items():
+        return "adam", f"{name!r} is not separable ({why})"
+    count = model.num_parameters(problem.box, len(problem.unknowns))
+    if found.nonlinear and _products_too_large(model):
+        return "adam", f"{found.nonlinear[0]!r} multiplies unknowns of a large rank"
+    if count <= MAX_DENSE:
+        return "ssbroyden", f"the residual stays factored; {count} parameters"
+    return "lbfgs", f"the residual stays factored; {count} parameters"
+
+
+def _products_too_large(model: Separable) -> bool:
+    rank = model.rank if isinstance(model.rank, int) else max(model.rank)
+    return rank > (12 if model.name == "cp" else 4)
+
+
+def check(
+    problem, model, method, key, points, steps, learning_rate, optimizer, sampling,
+    redraw_every, seconds, dtype, loss, basis, size, starts, start, progress,
+) -> tuple[Settings, Model | None]:  # fmt: skip
+    """Returns the settings and the model, or raises naming the argument at fault."""
+    owner = "pinns.solve"
+    if not isinstance(problem, Problem):
+        raise TypeError(f"{owner}: `problem` must be a pinns.Problem, got {problem!r}")
+    if model is not None and not isinstance(model, (Separable, MLP)):
+        raise TypeError(
+            f"{owner}: `model` must be pinns.CP, TensorTrain, Tucker or MLP, "
+            f"got {model!r}"
+        )
+    if method not in METHODS:
+        raise ValueError(
+            f"{owner}: `method` must be one of {', '.join(METHODS)}, got {method!r}"
+        )
+    for name, value in (("learning_rate", learning_rate), ("seconds", seconds)):
+        if value is None or (name == "learning_rate" and callable(value)):
+            continue
+        positive_number(value, owner, name)
+    for name, value, allowed in (("loss", loss, LOSSES), ("dtype", dtype, DTYPES)):
+        if value is not None and value not in allowed:
+            raise ValueError(
+                f"{owner}: `{name}` must be one of {', '.join(allowed)}, got {value!r}"
+            )
+    if not isinstance(progress, (bool, NoneType)):
+        raise TypeError(
+            f"{owner}: `progress` must be True, False or None, got {progress!r}"
+        )
+    first = {
+        "learning_rate": learning_rate,
+        "optimizer": optimizer,
+        "redraw_every": redraw_every,
+    }
+    given = [name for name, value in first.items() if value is not None]
+    reason = "as asked"
+    if method == "auto":
+        method, reason = choose_method(problem, model, given)
+    if given and method != "adam":
+        raise ValueError(
+            f"{owner}: `{given[0]}` belongs to method='adam', got "
+            f"{first[given[0]]!r} with method={method!r}"
+        )
+    for name, value, owners in (
+        ("basis", basis, ("als", "direct")),
+        ("size", size, ("als", "direct")),
+        ("starts", starts, ("als",)),
+    ):
+        if value is not None and method not in owners:
+            raise ValueError(
+                f"{owner}: `{name}` belongs to method={' or '.join(map(repr, owners))}"
+                f", got {name}={value!r} with method={method!r}"
+            )
+    if basis is not None and basis not in BASES:
+        raise ValueError(
+            f"{owner}: `basis` must be one of {', '.join(BASES)}, got {basis!r}"
+        )
+    _check_key(owner, key, optional=method == "direct" and basis != "random_features")
+    _check_model(owner, problem, model, method, basis, size)
+    if model is None and method != "direct":
+        model = default_model(method, basis, size)
+    if steps is not None:
+        positive_integer(steps, owner, "steps")
+    if redraw_every is not None:
+        positive_integer(redraw_every, owner, "redraw_every")
+    if starts is not None:
+        positive_integer(starts, owner, "starts")
+    _check_optimizer(owner, optimizer, learning_rate)
+    if dtype is None:
+        dtype = "float32" if method == "adam" else "float64"
+    if model is not None:
+        model.num_parameters(problem.box)  # a rank that does not fit the box raises
+    counts = problem.box.counts(
+        default_points(problem, model, method) if points is None else points,
+        owner=owner,
+    )
+    if sampling is None:
+        sampling = "uniform" if method == "adam" else "gauss_legendre"
+    samplings = problem.box.samplings(sampling)
+    random = {"uniform", "stratified"} & set(samplings)
+    if redraw_every is not None and not random:
+        raise ValueError(
+            f"{owner}: `redraw_every` needs a random `sampling` (uniform or "
+            f"stratified) on some axis, got {sampling!r}"
+        )
+    loss = _loss(owner, loss, method, model, redraw_every)
+    if loss == "grid" and method in ITERATIVE:
+        check_grid(owner, counts)
+    rate = real_number(learning_rate)
+    settings = Settings(
+        method=method,
+        reason=reason,
+        key=key,
+        counts=counts,
+        samplings=samplings,
+        steps=int(STEPS.get(method, 0) if steps is None else steps),
+        learning_rate=rate if rate is not None else learning_rate,
+        custom_optimizer=optimizer is not None,
+        redraw_every=redraw_every,
+        seconds=seconds,
+        dtype=dtype,
+        loss=loss,
+        options={
+            name: value
+            for name, value in (("basis", basis), ("size", size), ("starts", starts))
+            if value is not None
+        },
+    )
+    if start is not None:
+        _check_start(owner, start, problem, model, settings)
+    return settings, model
+
+
+def check_grid(owner: str, counts: Sequence[int]) -> None:
+    """Raises ValueError for a grid too large to walk."""
+    if math.prod(counts) > MAX_GRID_VALUES:
+        raise ValueError(
+            f"{owner}: `points` makes a grid of {math.prod(counts):.1e} values, more "
+            f"than {MAX_GRID_VALUES:.0e}; take fewer than {max(counts)} per axis"
+        )
+
+
+def default_points(problem: Problem, model: Model | None, method: str) -> int:
+    """Returns the points per axis if none are given.
+
+    On a grid 64 in up to three dimensions, fewer above. Factored norms cost little
+    per point: three times as many as the widest hidden layer, from 32 to 128.
+    """
+    d = problem.box.dimension
+    if method == "adam" or isinstance(model, (MLP, NoneType)):
+        return 64 if d <= 3 else max(2, int(64 ** (3 / d)))
+    return int(np.clip(3 * max(model.net.hidden), 32, 128))
+
+
+def _loss(owner: str, loss: str, method: str, model, redraw_every) -> str:
+    if isinstance(model, MLP) or redraw_every is not None:
+        if loss == "factored":
+            what = "a pointwise model" if isinstance(model, MLP) else "redrawn points"
+            raise ValueError(
+                f"{owner}: loss='factored' needs a separable model and points that "
+                f"stay the same, got {what}"
+            )
+        return "grid"
+    if method in ("gauss_newton", "varpro", "als", "direct"):
+        if loss == "grid":
+            raise ValueError(
+                f"{owner}: method={method!r} works on factored residuals only, got "
+                "loss='grid'; take method='ssbroyden', 'lbfgs' or 'adam'"
+            )
+        return "factored"
+    return loss
+
+
+def _check_key(owner: str, key, optional: bool) -> None:
+    if key is None and optional:
+        return
+    typed = isinstance(key, jax.Array) and key.shape == ()
+    if not typed or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise TypeError(
+            f"{owner}: `key` must be a typed random key such as jax.random.key(0), "
+            f"got {key!r}"
+        )
+
+
+def _check_model(owner, problem: Problem, model, method: str, basis, size) -> None:
+    if model is not None and (basis is not None or size is not None):
+        raise ValueError(
+            f"{owner}: `basis` and `size` describe the model of method={method!r}; "
+            f"give either them or a `model`, got {model!r} too"
+        )
+    if method == "direct" and model is not None:
+        raise ValueError(
+            f"{owner}: method='direct' makes its own model of `basis` and `size`; "
+            f"`model` must be None, got {model!r}"
+        )
+    if isinstance(model, MLP) and method not in ("adam", "lbfgs"):
+        raise ValueError(
+            f"{owner}: method={method!r} needs a separable model; a pointwise network "
+            "is trained by method='adam' or 'lbfgs'"
+        )
+    if method == "als" and model is not None and model.name not in ("cp", "tt"):
+        raise ValueError(
+            f"{owner}: method='als' is for pinns.CP and TensorTrain, got {model!r}"
+        )
+    if size is not None and isinstance(size, int):
+        positive_integer(size, owner, "size")
+
+
+def _check_optimizer(owner: str, optimizer, learning_rate) -> None:
+    if optimizer is not None and learning_rate is not None:
+        raise ValueError(
+            f"{owner}: `learning_rate` is Adam's; give it inside `optimizer` instead, "
+            f"got both"
+        )
+    if optimizer is not None and not hasattr(optimizer, "update"):
+        raise TypeError(
+            f"{owner}: `optimizer` must be an optax.GradientTransformation, "
+            f"got {optimizer!r}"
+        )
+
+
+def _check_start(owner, start, problem, model, settings: Settings) -> None:
+    before, now = (
+        (p.name, p.origin, p.box, p.groups) for p in (start.problem, problem)
+    )
+    if (start.model, start.dtype, *before) != (model, settings.dtype, *now):
+        raise ValueError(
+            f"{owner}: `start` must be a solution of the same problem, model and "
+            f"dtype, got {start!r} with {start.model!r} in {start.dtype} of "
+            f"{start.problem.origin or start.problem!r}"
+        )
+    adam = settings.method == "adam" and start.settings.get("method") == "adam"
+    if adam and start.optimizer_state is None:
+        raise ValueError(
+            f"{owner}: the solution carries no optimizer state to continue from; load "
+            "it with pinns.load(folder, optimizer=...), the optimizer that made it"
+        )
+
+
+Points = int | Sequence[int] | Mapping[str, int]
+Optimizer = optax.GradientTransformation
