@@ -158,7 +158,7 @@ class Separable:
         Raises:
             ValueError: the rank does not fit the dimension of the box.
         """
-        groups = self._groups(box.dimension, unknowns)
+        groups = self.groups(box.dimension, unknowns)
         k_factors, k_core = jax.random.split(key)
         keys = jax.random.split(k_factors, (unknowns, box.dimension))
         params: Params = {}
@@ -202,7 +202,7 @@ class Separable:
         orders = [orders] * d if isinstance(orders, int) else list(orders)
         shapes = self.shapes(d)
         out: list[list[Any]] = [[None] * d for _ in range(unknowns)]
-        for width, members in self._groups(d, unknowns).items():
+        for width, members in self.groups(d, unknowns).items():
             by_length: dict[int, list[int]] = {}
             for position, (_, axis) in enumerate(members):
                 by_length.setdefault(coordinates[axis].shape[0], []).append(position)
@@ -260,7 +260,7 @@ class Separable:
         d = box.dimension
         shapes, runs = self.shapes(d), self.runs(d)
         out: list[Any] = [None] * len(runs)
-        for width, members in self._groups(d, unknowns).items():
+        for width, members in self.groups(d, unknowns).items():
             axes = [axis for _, axis in members]
             x = coordinates[np.asarray(axes)]
             flags = (
@@ -308,7 +308,8 @@ class Separable:
 
         return jet(values, x, order)
 
-    def _groups(self, dimension: int, unknowns: int) -> dict[int, list[tuple]]:
+    def groups(self, dimension: int, unknowns: int = 1) -> dict[int, list[tuple]]:
+        """Returns by width which (unknown, axis) are stacked in `factors_<width>`."""
         groups: dict[int, list[tuple[int, int]]] = {}
         shapes = self.shapes(dimension)
         for unknown in range(unknowns):

@@ -95,7 +95,7 @@ class Forms:
         )
         versions = {
             family: [
-                self._versions(family, jets, run, data)
+                self.versions(family, jets, run, data)
                 for jets, run in zip(stacked, self.runs, strict=True)
             ]
             for family in self.plan.versions
@@ -144,7 +144,12 @@ class Forms:
             total = jnp.kron(total, other)
         return total
 
-    def _versions(self, family: Family, jets, run: range, data: Data) -> Array:
+    def versions(self, family: Family, jets, run: range, data: Data) -> Array:
+        """Returns the factor versions of a family on a run of axes, (l, V, N, *shape).
+
+        `jets` holds per order the factors (or any functions) of all unknowns on the
+        axes of the run, (u, l, N, *shape).
+        """
         if not family:
             return self._known(run, data)
         spec = self.plan.versions[family]
@@ -181,7 +186,7 @@ class Forms:
         for run, one, other in zip(self.runs, left, right, strict=True):
             levels = slice(run[0], run[-1] + 1)
             weights = {m: w[levels] for m, w in data.weights.items()}
-            grams.append(_grams(form, one, other, weights))
+            grams.append(gram_matrices(form, one, other, weights))
         return _tucker_sweep(form, cores, grams, self.groups)
 
 
@@ -206,7 +211,7 @@ def _split_rows(measure: str, array: Array, axis: int) -> Array:
     return lax.slice_in_dim(array, start, stop, axis=axis)
 
 
-def _grams(form: Form, a: Array, b: Array, weights) -> Float[Array, "l k r s"]:
+def gram_matrices(form: Form, a: Array, b: Array, weights) -> Float[Array, "l k r s"]:
     """Returns `A_v^T diag(w) B_w` of every combination the form uses."""
     found: dict[str, Array] = {}
     for measure in dict.fromkeys(m for m, _, _ in form.combos):
@@ -240,7 +245,7 @@ def _stacked(parts: dict[int, Array], states: int, like: Array) -> Array:
 
 def _gram_product(form: Form, run: range, a, b, weights, state):
     """Sweeps a run of axes with elementwise products of Gram matrices."""
-    grams = _grams(form, a, b, weights)
+    grams = gram_matrices(form, a, b, weights)
     states = form.table.states
     if state is None:
         first = jnp.ones(grams.shape[2:], grams.dtype)
@@ -406,4 +411,4 @@ def _tucker_scan(form: Form, core: Array, grams: Array) -> Float[Array, "s q"]:
     return lax.scan(body, start, (grams, source, symbol, target))[0]
 
 
-__all__ = ["Data", "Forms", "Side"]
+__all__ = ["Data", "Forms", "Side", "gram_matrices"]

@@ -1,0 +1,404 @@
+"""Alternating least squares: the linear output layers, one axis at a time.
+
+Where the hidden layers stay as they are (fixed bases, or networks as drawn), a CP or
+tensor-train function is linear in the output layer of every single axis, and a linear
+residual with it: the loss is a quadratic function of that layer. `solve_als` minimizes
+it exactly, axis by axis, right to left and back. Nothing forms a grid: the quadratic
+functions come from the automata of `pinns.factored`, see `_environments`.
+
+The normal equations square the condition of the residual operator. What keeps them
+accurate: bases that are orthonormal on every axis, orthonormal interfaces between the
+axes, matrices equilibrated to a unit diagonal, and solves that correct the present
+coefficients instead of computing new ones, so that rounding is relative to the
+correction. The loss itself is a difference of large numbers and stops meaning
+anything at its floor, `4 eps ||f||^2`; the coefficients go on improving below it,
+which is why the stopping rule looks at them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from pinns.domain import AxisPoints, positive_integer, positive_number, precision
+from pinns.factored.loss import FactoredLoss
+from pinns.problem import RESIDUAL, Problem
+from pinns.separable import CP, Params, Separable, TensorTrain
+from pinns.solvers._bases import (
+    Bases,
+    all_grams,
+    feature_jets,
+    orthonormal,
+    with_outputs,
+)
+from pinns.solvers._environments import (
+    Axis,
+    Chain,
+    CPAxis,
+    Network,
+    TrainAxis,
+    half_sweep,
+    links_of,
+    mirrored,
+    mirrored_network,
+    no_sides,
+)
+
+
+# Relative to the diagonal of an equilibrated local matrix.
+RIDGE = 1e-13
+# Directions of the features with singular values below this, relatively, are left out.
+TRUNCATION = 1e-11
+# Random part of the start, relative to the constant part, times sqrt(dimension).
+SPREAD = 1.0
+
+
+class AlternatingInfo(NamedTuple):
+    """How a solve went.
+
+    stopped: "tolerance", "sweeps" or "seconds". best: the start that was kept.
+    start_losses: (starts, sweeps). steps: (sweeps,) largest relative change of the
+    residual in any local solve of the kept start. condition: largest estimate over
+    the local matrices of the last sweep, after equilibration. refused: local solves
+    that were not finite and were skipped. features: numbers of independent features,
+    smallest and largest over the axes. floor: losses below are rounding noise.
+    setup_seconds: planning, Gram matrices and compilation. solve_seconds: the sweeps.
+    """
+
+    stopped: str
+    best: int
+    start_losses: np.ndarray
+    steps: np.ndarray
+    condition: float
+    refused: int
+    features: tuple[int, int]
+    floor: float
+    setup_seconds: float
+    solve_seconds: float
+
+
+class AlternatingResult(NamedTuple):
+    """params: of the best start. losses: (sweeps,) of it. info: see there."""
+
+    params: Params
+    losses: np.ndarray
+    info: AlternatingInfo
+
+
+class _State(NamedTuple):
+    """One start: what sweeps change, oriented for a sweep to the right."""
+
+    cores: Any
+    sides: Any
+
+
+def solve_als(
+    problem: Problem,
+    model: Separable,
+    points: Sequence[AxisPoints],
+    *,
+    key: Array,
+    sweeps: int,
+    starts: int = 1,
+    tolerance: float = 1e-10,
+    balance: float = 1e4,
+    seconds: float | None = None,
+    report: Callable[[int, float], None] | None = None,
+    loss: FactoredLoss | None = None,
+) -> AlternatingResult:
+    """Returns parameters that minimize the squared residual, by alternating solves.
+
+    One sweep visits all axes from right to left and back. On every axis it minimizes
+
+        sum_groups weight || residual ||^2
+
+    over the output layer of that axis exactly, so the loss never rises (up to
+    rounding). Hidden layers stay as `model.init` draws them.
+
+    Args:
+        problem: linear, separable residuals and conditions, soft or hard.
+        model: CP or tensor train, with any factor network.
+        points: quadrature points and weights per axis, float64, concrete.
+        key: typed random key of the hidden layers and the starting coefficients.
+        sweeps: at most this many.
+        starts: independent starts, solved together; the one with the lowest loss is
+            kept.
+        tolerance: stop when no local solve of a sweep changes the residual by more
+            than this fraction, in any start.
+        seconds: stop after the sweep in which this much time has passed since the
+            call.
+        report: called with the number of sweeps done and the lowest loss.
+        loss: a `FactoredLoss` for this problem, model and points, to save its set-up
+            when solving again with another key.
+
+    Returns:
+        Parameters, losses after each sweep, and how it went.
+
+    Raises:
+        TypeError: a model that is neither CP nor tensor train.
+        ValueError: a term that is not separable or not linear in the unknowns, data at
+            scattered points, or numbers that make no sense.
+
+    Example:
+        >>> import pinns
+        >>> problem = pinns.problems.poisson(dimension=4)
+        >>> model = pinns.TensorTrain(rank=2, network="legendre", hidden=(8,))
+        >>> with jax.enable_x64(True):
+        ...     points = problem.box.points(12, "gauss_legendre", dtype="float64")
+        ...     key = jax.random.key(0)
+        ...     found = solve_als(problem, model, points, key=key, sweeps=20)
+        >>> bool(found.losses[-1] < 1e-8)
+        True
+    """
+    began = time.perf_counter()
+    _check(problem, model, sweeps, starts, tolerance, seconds)
+    with precision("float64"):
+        if loss is None:
+            loss = FactoredLoss(problem, model, points, choose="factored")
+        _check_linear(loss)
+        solver = _solver(loss)
+        run = _Run(solver, jax.random.split(key, starts), tolerance, report)
+        run.phase(0, 1.0, None)  # compiles what the sweeps run
+        ready = time.perf_counter()
+        deadline = None if seconds is None else began + seconds
+        if balance != 1.0 and solver.conditions.any():
+            half = None if deadline is None else 0.5 * (ready + deadline)
+            run.phase((sweeps + 1) // 2, balance, half)
+        stopped = run.phase(sweeps - len(run.losses), 1.0, deadline)
+        params, bases, cores = run.params, run.bases, run.cores
+        losses = np.stack(run.losses, axis=1)
+        best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.inf)[:, -1]))
+        pick = partial(jax.tree.map, lambda x: x[best])
+        outputs = solver.outputs(pick(bases), pick(cores))
+        found = with_outputs(model, pick(params), outputs)
+    kept = np.asarray(bases.kept[best].sum(-1))
+    info = AlternatingInfo(
+        stopped=stopped,
+        best=best,
+        start_losses=losses,
+        steps=np.stack(run.steps)[:, best],
+        condition=float(run.condition[best]),
+        refused=int(run.refused[best]),
+        features=(int(kept.min()), int(kept.max())),
+        floor=solver.floor,
+        setup_seconds=ready - began,
+        solve_seconds=time.perf_counter() - ready,
+    )
+    return AlternatingResult(found, losses[best], info)
+
+
+class _Run:
+    """The sweeps of one call and what they report."""
+
+    def __init__(self, solver: _Solver, keys: Array, tolerance: float, report):
+        self.solver, self.tolerance, self.report = solver, tolerance, report
+        self.params, self.bases, self.grams, state = solver.start(keys, solver.data)
+        self.cores, self.blank = state
+        self.losses: list[np.ndarray] = []
+        self.steps: list[np.ndarray] = []
+        self.condition: Any = None
+        self.refused: Any = 0
+
+    def phase(self, sweeps: int, balance: float, deadline: float | None) -> str:
+        """Sweeps with conditions weighted `balance` times as in the loss."""
+        half = self.solver.half
+        network = self.solver.network(self.grams, balance)
+        turned = mirrored_network(network)
+        # The environments hold the weights: build them anew, from the left.
+        state = _State(self.cores, self.blank)
+        state, _, _ = jax.block_until_ready(half(network, state, active=False))
+        stopped = "sweeps"
+        for _ in range(sweeps):
+            state, _, back = half(turned, state)
+            state, values, forth = half(network, state)
+            self._follow(*jax.device_get((values, back, forth)))
+            if np.max(self.steps[-1]) <= self.tolerance:
+                stopped = "tolerance"
+            elif deadline is not None and time.perf_counter() > deadline:
+                stopped = "seconds"
+            if stopped != "sweeps":
+                break
+        self.cores = self.solver.turned(state).cores
+        return stopped
+
+    def _follow(self, values, back, forth) -> None:
+        self.losses.append(self.solver.loss_of(values))
+        self.steps.append(
+            np.maximum(np.max(back.step, axis=1), np.max(forth.step, axis=1))
+        )
+        self.condition = np.max(forth.condition, axis=1)
+        self.refused = self.refused + np.sum(back.refused + forth.refused, axis=1)
+        if self.report is not None:
+            self.report(len(self.losses), float(np.min(self.losses[-1])))
+
+
+class _Solver:
+    """What is the same for all keys: a plan, its arrays and compiled functions."""
+
+    def __init__(self, loss: FactoredLoss):
+        self.loss, self.model = loss, loss.model
+        self.axis: Axis = CPAxis if isinstance(loss.model, CP) else TrainAxis
+        self.dimension = loss.forms.dimension
+        self.data = loss.forms.data("float64")
+        self.scales = np.asarray(list(loss.plan.group_weights.values()))
+        self.conditions = np.asarray([g != RESIDUAL for g in loss.plan.group_weights])
+        known = jax.jit(loss.forms.known)(self.data)
+        self.known = float(np.sum(self.scales * np.asarray(known)))
+        self.floor = 4.0 * float(np.finfo(np.float64).eps) * self.known
+        self.links = {
+            form.left + form.right: links_of(form)
+            for form in loss.plan.bilinear
+            if form.left
+        }
+        self.start = jax.jit(jax.vmap(self._start, in_axes=(0, None)))
+
+    def half(self, network: Network, state: _State, *, active: bool = True):
+        cores, sides, values, found = _half(self.axis, network, *state, RIDGE, active)
+        return _State(cores, sides), values, found
+
+    def turned(self, state: _State) -> _State:
+        """Returns a state for a sweep in the other direction; see `mirrored`."""
+        return _State(*_turned(self.axis, *state))
+
+    def loss_of(self, values: np.ndarray) -> np.ndarray:
+        """Returns the loss of every start from the values per group."""
+        return self.known + values[:, : len(self.scales)] @ self.scales
+
+    def _start(self, key: Array, data) -> tuple[Params, Bases, dict, _State]:
+        k_params, k_cores = jax.random.split(key)
+        forms = self.loss.forms
+        params = self.model.init(
+            k_params,
+            forms.plan.problem.box,
+            unknowns=forms.unknowns,
+            dtype="float64",
+        )
+        jets = feature_jets(forms, params, data)
+        bases = orthonormal(jets[0], data.weights["interior"], TRUNCATION)
+        grams = all_grams(forms, jets, bases, data)
+        cores = self._cores(k_cores, bases)
+        states = {key: links.shape[-1] for key, links in self.links.items()}
+        sides = no_sides(states, cores)
+        return params, bases, grams, _State(cores, sides)
+
+    def network(self, grams: dict[tuple[int, ...], Array], balance: float) -> Network:
+        """Returns the forms, weighted by group, with Gram matrices of all starts."""
+        chains = {}
+        scales = np.where(self.conditions, balance, 1.0) * self.scales
+        for key, links in self.links.items():
+            start, end = (np.zeros(links.shape[-1]) for _ in range(2))
+            start[0], end[: len(scales)] = 1.0, scales
+            chains[key] = Chain(
+                jnp.asarray(links), grams[key], jnp.asarray(start), jnp.asarray(end)
+            )
+        return Network(
+            {key: chain for key, chain in chains.items() if len(key) == 2},
+            {key: chain for key, chain in chains.items() if len(key) == 1},
+        )
+
+    def _cores(self, key: Array, bases: Bases) -> list[Array]:
+        """Returns coefficients of functions near a constant, per run (l, u, *shape).
+
+        The random part is 1/sqrt(d) of it on every axis: so the norm of their
+        product, and its overlap with smooth functions, do not depend on d.
+        """
+        out = []
+        shapes = self.model.shapes(self.dimension)
+        decay = SPREAD / np.sqrt(self.dimension) / (1.0 + np.arange(bases.ones.shape[-1]))
+        for run, k in zip(
+            self.model.runs(self.dimension),
+            jax.random.split(key, len(self.model.runs(self.dimension))),
+            strict=True,
+        ):
+            axes = slice(run[0], run[-1] + 1)
+            shape = shapes[run[0]]
+            ones = bases.ones[:, axes].swapaxes(0, 1)
+            kept = bases.kept[:, axes].swapaxes(0, 1)
+            noise = jax.random.normal(k, (*ones.shape, *shape))
+            spread = jnp.where(kept, jnp.asarray(decay), 0.0)
+            wide = (*ones.shape, *(1,) * len(shape))
+            square = len(shape) == 2 and 1 not in shape
+            flat = jnp.eye(*shape) if square else jnp.ones(shape)
+            core = ones.reshape(wide) * flat.reshape(1, 1, 1, *shape)
+            core = core + spread.reshape(wide) * noise
+            out.append(core if len(shape) == 1 else core.swapaxes(2, 3))
+        return out
+
+    def outputs(self, bases: Bases, cores: list[Array]) -> list[Array]:
+        """Returns the matrices of the output layers, per run (u, l, h, *shape)."""
+        done, out = 0, []
+        for core in cores:
+            transform = bases.transform[:, done : done + core.shape[0]]
+            done += core.shape[0]
+            subscripts = (
+                "uahk,auxky->uahxy" if self.axis is TrainAxis else "uahk,aukr->uahr"
+            )
+            out.append(jnp.einsum(subscripts, transform, core))
+        return out
+
+
+# Links are the same for all starts, Gram matrices are not: networks are drawn.
+_LINKS = Chain(None, 0, None, None)  # type: ignore[arg-type]
+
+
+@partial(jax.jit, static_argnums=0)
+def _half(axis: Axis, network: Network, cores, sides, ridge, active):
+    def one(network, cores, sides):
+        cores, left, values, found = half_sweep(
+            axis, network, cores, sides, ridge, active
+        )
+        return *mirrored(axis, cores, left), values, found
+
+    axes = jax.tree.map(
+        lambda _: _LINKS, network, is_leaf=lambda x: isinstance(x, Chain)
+    )
+    return jax.vmap(one, in_axes=(axes, 0, 0))(network, cores, sides)
+
+
+@partial(jax.jit, static_argnums=0)
+def _turned(axis: Axis, cores, sides):
+    return jax.vmap(partial(mirrored, axis))(cores, sides)
+
+
+@lru_cache(maxsize=4)
+def _solver(loss: FactoredLoss) -> _Solver:
+    return _Solver(loss)
+
+
+def _check(problem, model, sweeps, starts, tolerance, seconds) -> None:
+    owner = "pinns.solve_als"
+    if not isinstance(model, (CP, TensorTrain)):
+        raise TypeError(
+            f"{owner}: `model` must be a pinns.CP or pinns.TensorTrain, got {model!r}"
+        )
+    positive_integer(sweeps, owner, "sweeps")
+    positive_integer(starts, owner, "starts")
+    positive_number(tolerance, owner, "tolerance")
+    if seconds is not None:
+        positive_number(seconds, owner, "seconds")
+    if problem.data:
+        raise ValueError(
+            f"{owner}: data at scattered points are not separable, got "
+            f"{problem.data[0][1].group(problem.box)!r}; the methods adam, lbfgs and "
+            "ssbroyden take them"
+        )
+
+
+def _check_linear(loss: FactoredLoss) -> None:
+    for i, families in loss.plan.families.items():
+        if max(map(len, families), default=0) > 1:
+            raise ValueError(
+                f"pinns.solve_als: the term {loss.problem.terms[i].name!r} multiplies "
+                "unknowns; alternating least squares needs terms that are linear in "
+                "them. The methods adam, lbfgs and ssbroyden work with any term"
+            )
+
+
+__all__ = ["AlternatingInfo", "AlternatingResult", "solve_als"]
