@@ -14,12 +14,13 @@ from pinns.solvers._krylov import gmres, lsqr
 from pinns.solvers._system import System, scattered
 
 
-PATHS = ("diagonalization", "dense", "iterative", "least_squares")
+
 # Systems with so few unknowns are solved as one matrix.
 DENSE = 1000
 MAX_ITERATIONS = 1000
 # A diagonalization is repeated on its own residual while that falls.
 REFINEMENTS = 2
+ROUNDING = 1e-15
 
 
 @dataclass
@@ -37,17 +38,13 @@ class Outcome:
     notes: dict[str, float] = field(default_factory=dict)
 
 
-def choose(system: System, tolerance: float) -> Outcome:
-    """Solves the system by the cheapest path that fits it."""
+def choose(system: System) -> str:
+    """Returns the cheapest path that fits the system."""
     if system.extra or system.problem.data:
-        return least_squares(system, tolerance)
-    found = system.kronecker_sum()
-    inverse = Diagonalization(found.pencils, found.shift)
-    if found.exact and not inverse.unstable:
-        return _refined(system, inverse)
-    if math.prod(system.shape) <= DENSE:
-        return dense(system, tolerance)
-    return _iterated(system, inverse, tolerance)
+        return "least_squares"
+    if system.sum.exact and not system.inverse.unstable:
+        return "diagonalization"
+    return "dense" if math.prod(system.shape) <= DENSE else "iterative"
 
 
 def diagonalization(system: System, tolerance: float) -> Outcome:
@@ -58,22 +55,20 @@ def diagonalization(system: System, tolerance: float) -> Outcome:
             ill-conditioned eigenvectors.
     """
     _refuse_extra(system, "diagonalization")
-    found = system.kronecker_sum()
-    if not found.exact:
+    if not system.sum.exact:
         raise ValueError(
             f"{system.owner}: path='diagonalization' needs a sum of operators along one "
             "axis each, got mixed derivatives or coefficients of other axes; "
             "path='iterative' works"
         )
-    inverse = Diagonalization(found.pencils, found.shift)
-    if inverse.unstable:
-        names = [system.problem.box.names[k] for k in inverse.unstable]
+    if system.inverse.unstable:
+        names = [system.problem.box.names[k] for k in system.inverse.unstable]
         raise ValueError(
             f"{system.owner}: path='diagonalization' needs well-conditioned "
             "eigenvectors on all axes but one, got ill-conditioned ones also on "
             f"{', '.join(names)}; path='iterative' works"
         )
-    return _refined(system, inverse)
+    return _refined(system, system.inverse)
 
 
 def dense(system: System, tolerance: float) -> Outcome:
@@ -95,8 +90,7 @@ def dense(system: System, tolerance: float) -> Outcome:
 def iterative(system: System, tolerance: float) -> Outcome:
     """Solves by GMRES, preconditioned by the averaged sum of 1-D operators."""
     _refuse_extra(system, "iterative")
-    found = system.kronecker_sum()
-    return _iterated(system, Diagonalization(found.pencils, found.shift), tolerance)
+    return _iterated(system, system.inverse, tolerance)
 
 
 def least_squares(system: System, tolerance: float) -> Outcome:
@@ -136,7 +130,6 @@ def least_squares(system: System, tolerance: float) -> Outcome:
 
 
 SOLVERS: dict[str, Callable[[System, float], Outcome]] = {
-    "auto": choose,
     "diagonalization": diagonalization,
     "dense": dense,
     "iterative": iterative,
@@ -150,7 +143,7 @@ def _refined(system: System, inverse: Diagonalization) -> Outcome:
         return Outcome(np.zeros(system.shape), path, inverse.condition, math.inf)
     w = np.zeros(system.shape)
     left = -system.tested(system.residual(system.lift))
-    size = float(np.linalg.norm(left))
+    size = system.magnitude(left)
     best = math.inf
     for _ in range(1 + REFINEMENTS):
         step = inverse.solve(left)
@@ -160,6 +153,8 @@ def _refined(system: System, inverse: Diagonalization) -> Outcome:
         if not residual < 0.5 * best:
             break
         w, left, best = w + step, after, residual
+        if best <= ROUNDING:
+            break
     best = 0.0 if math.isinf(best) and not size else best
     return Outcome(w, path, inverse.condition, best)
 

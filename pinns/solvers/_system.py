@@ -21,7 +21,7 @@ import numpy as np
 
 from pinns.problem import Problem
 from pinns.solvers._axes import Axis, Constraint, eliminate
-from pinns.solvers._diagonal import Pencil
+from pinns.solvers._diagonal import Diagonalization, Pencil
 from pinns.solvers._kronecker import Rows, contract, scale
 from pinns.solvers._tables import Table
 
@@ -60,10 +60,17 @@ class System:
         problem: the problem.
         axes: one per axis.
         found: one `Table` per term on the nodes of the axes.
+        start: an axis, and the value and derivatives at its lower end instead of the
+            problem's conditions there, as coefficients on the other axes.
     """
 
     def __init__(
-        self, owner: str, problem: Problem, axes: Sequence[Axis], found: Sequence[Table]
+        self,
+        owner: str,
+        problem: Problem,
+        axes: Sequence[Axis],
+        found: Sequence[Table],
+        start: tuple[int, Sequence[np.ndarray]] | None = None,
     ):
         self.owner, self.problem, self.axes = owner, problem, list(axes)
         self.interior = found[0]
@@ -73,15 +80,21 @@ class System:
         self.extra: list[Table] = []
         conditions: list[list[_Condition]] = [[] for _ in self.axes]
         for table in found[1:]:
+            if start is not None and _face_axis(table) == start[0]:
+                continue
             rows = self._conditions(table)
             if rows is None:
                 self.extra.append(table)
             else:
                 conditions[_face_axis(table)] += rows
+        if start is not None:
+            conditions[start[0]] = self._started(*start)
         self.constraints = [
             self._constraint(k, own) for k, own in enumerate(conditions)
         ]
-        self.one_sided = [self._ends(k, own) for k, own in enumerate(conditions)]
+        ends = [self._ends(k, own) for k, own in enumerate(conditions)]
+        self.one_sided = [len(e) == 1 for e in ends]
+        self.starts = [e == {"lower"} for e in ends]
         self.self_adjoint = [self._separated(k, own) for k, own in enumerate(conditions)]
         self.tests = [self._tests(k) for k in range(self.dimension)]
         self.lift = self._lift(conditions)
@@ -113,6 +126,17 @@ class System:
     def residual(self, core: np.ndarray) -> np.ndarray:
         """Returns the residual of C on the nodes."""
         return self.full.apply(core) + self.interior.known[0]
+
+    def magnitude(self, right: np.ndarray) -> float:
+        """Returns the size that residuals are measured by: of all that is known.
+
+        The lift may solve the equation already; `right` then is rounding noise.
+        """
+        return float(np.linalg.norm(right) + np.linalg.norm(self._known))
+
+    @cached_property
+    def _known(self) -> np.ndarray:
+        return self.tested(self.interior.known[0])
 
     def rows(
         self,
@@ -158,7 +182,17 @@ class System:
             columns = [m.shape[1] for m in right]
         return Rows(table.known.shape[1:], tuple(columns), tuple(pieces))
 
-    def kronecker_sum(self) -> KroneckerSum:
+    @cached_property
+    def sum(self) -> KroneckerSum:
+        """The operator as a sum of one-dimensional ones, or the nearest to it."""
+        return self._kronecker_sum()
+
+    @cached_property
+    def inverse(self) -> Diagonalization:
+        """The inverse of that sum."""
+        return Diagonalization(self.sum.pencils, self.sum.shift)
+
+    def _kronecker_sum(self) -> KroneckerSum:
         """Returns the sum of one-dimensional operators, averaged where there is none."""
         d = self.dimension
         mass = [
@@ -299,12 +333,21 @@ class System:
             )
         return found
 
-    def _ends(self, k: int, own: list[_Condition]) -> bool:
+    def _started(self, k: int, start: Sequence[np.ndarray]) -> list[_Condition]:
+        axis = self.axes[k]
+        jets = axis.jets(np.array([axis.interval[0]]), len(start) - 1)[:, 0]
+        return [
+            _Condition(row, float(np.linalg.norm(row)), frozenset({"lower"}), data)
+            for row, data in zip(jets, start, strict=True)
+        ]
+
+    def _ends(self, k: int, own: list[_Condition]) -> set[str]:
+        """Returns the ends of an axis that conditions are about."""
         lower, velocity, upper = self.axes[k].flags
         ends = {e for c in own for e in c.ends}
         ends |= {"lower"} if lower or velocity else set()
         ends |= {"upper"} if upper else set()
-        return len(ends) == 1
+        return ends
 
     def _separated(self, k: int, own: list[_Condition]) -> bool:
         """Is a second derivative symmetric: one condition per end, or periodic."""

@@ -36,9 +36,10 @@ from pinns.problem import Problem
 from pinns.separable import Params, Tucker
 from pinns.solvers._axes import Axis, make_axis
 from pinns.solvers._kronecker import contract
-from pinns.solvers._paths import SOLVERS, Outcome
+from pinns.solvers._paths import SOLVERS, Outcome, choose
 from pinns.solvers._system import System
 from pinns.solvers._tables import Table, check_linear, tables
+from pinns.solvers._windows import count_windows, march
 
 
 OWNER = "pinns.solve_direct"
@@ -144,10 +145,12 @@ def solve_direct(
 class _Attempt:
     """One solve with given sizes."""
 
-    def __init__(self, system: System, unseen, points, outcome: Outcome, compiling):
-        self.system, self.outcome, self.compiling = system, outcome, compiling
-        self.core = system.core(outcome.w)
+    def __init__(
+        self, system: System, unseen, points, outcome: Outcome, core, windows, compiling
+    ):
+        self.system, self.outcome, self.core = system, outcome, core
         self.unseen, self.points = unseen, points
+        self.windows, self.compiling = windows, compiling
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -178,6 +181,7 @@ class _Attempt:
             "ranks": self.core.shape,
             "unknowns": math.prod(system.shape),
             "iterations": outcome.iterations,
+            "windows": self.windows,
             "condition": outcome.condition,
             "algebraic_residual": outcome.residual,
             "residual": residual,
@@ -228,9 +232,17 @@ def _attempt(problem, basis, sizes, waves, tolerance, path) -> _Attempt:
     (found, unseen), seconds = tables(problem, [[a.nodes for a in axes], points])
     check_linear(OWNER, found)
     system = System(OWNER, problem, axes, found)
-    outcome = SOLVERS[path](system, tolerance)
+    compiling = seconds["compile"]
+    path = choose(system) if path == "auto" else path
+    k, windows = count_windows(system) if path == "iterative" else (0, 1)
+    if windows > 1:
+        core, outcome, more = march(system, problem, k, windows, tolerance)
+        compiling += more
+    else:
+        outcome = SOLVERS[path](system, tolerance)
+        core = system.core(outcome.w)
     _refuse_singular(problem, outcome)
-    return _Attempt(system, unseen, points, outcome, seconds["compile"])
+    return _Attempt(system, unseen, points, outcome, core, windows, compiling)
 
 
 def _grown(problem, basis, found: _Attempt, tolerance, path) -> _Attempt:
@@ -311,7 +323,7 @@ def _check(problem, basis, key, dtype, path) -> None:
     for name, value, allowed in (
         ("basis", basis, BASES),
         ("dtype", dtype, DTYPES),
-        ("path", path, tuple(SOLVERS)),
+        ("path", path, ("auto", *SOLVERS)),
     ):
         if value not in allowed:
             raise ValueError(
