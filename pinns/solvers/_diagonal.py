@@ -52,18 +52,19 @@ class Diagonalization:
         pencils: one per axis.
         shift: c.
 
-    `unstable`: axes, beyond the one that is kept whole, with ill-conditioned
-    eigenvectors; results are then only good as a preconditioner.
+    `bad`: axes with ill-conditioned eigenvectors. `unstable`: those beyond the one that is
+    kept whole; with any, results are only good as a preconditioner.
     """
 
     def __init__(self, pencils: Sequence[Pencil], shift: float):
         modes = [_modes(p) for p in pencils]
         conditions = [m.condition for m in modes]
         d = len(modes)
-        worst = int(np.argmax(conditions))
-        bad = [k for k in range(d) if not conditions[k] <= EIGENVECTOR_CONDITION]
-        self.whole = worst if bad else None
-        self.unstable = [k for k in bad if k != worst]
+        self.bad = [k for k in range(d) if not conditions[k] <= EIGENVECTOR_CONDITION]
+        # The largest of several is kept whole; it matters most in a preconditioner.
+        sizes = {k: np.linalg.norm(pencils[k].a) for k in self.bad}
+        self.whole = max(self.bad, key=lambda k: sizes[k]) if self.bad else None
+        self.unstable = [k for k in self.bad if k != self.whole]
         for k in self.unstable:
             modes[k] = _modes(Pencil(np.zeros_like(pencils[k].a), pencils[k].b, True))
         rest = [m for k, m in enumerate(modes) if k != self.whole]

@@ -32,8 +32,9 @@ def count_windows(system: System) -> tuple[int, int]:
 
     An axis qualifies if all its conditions are at its lower end, as many as its highest
     derivative, in a polynomial basis. What counts is transport: derivatives along other
-    axes of at most the order in time, as far as their coefficients differ from their
-    averages, which the preconditioner takes care of.
+    axes of at most the order in time, as far as the preconditioner leaves them out: all
+    of those on an axis with ill-conditioned eigenvectors, else what differs from the
+    average.
     """
     table = system.interior
     for k, axis in enumerate(system.axes):
@@ -56,7 +57,9 @@ def count_windows(system: System) -> tuple[int, int]:
                 continue
             (j,) = others
             rest = tuple(i for i in range(system.dimension) if i != j)
-            gap = np.abs(own[0] - own[0].mean(axis=rest, keepdims=True)).max()
+            gap = np.abs(own[0]).max()
+            if not (j in system.inverse.bad and k in system.inverse.bad):
+                gap = np.abs(own[0] - own[0].mean(axis=rest, keepdims=True)).max()
             a, b = system.axes[j].interval
             speed = (gap / leading) ** (1.0 / order)
             waves += speed * (math.pi * system.axes[j].rank / (b - a)) ** (
