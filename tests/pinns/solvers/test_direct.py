@@ -1,0 +1,561 @@
+"""Direct solves: exact where they must be, the same by every path, honest elsewhere."""
+
+import itertools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pinns
+from pinns.derivatives import partial
+from pinns.solution import History, Solution
+from pinns.solvers.direct import solve_direct
+
+
+def solution(problem, result):
+    return Solution(
+        problem, result.model, result.params, "float64", History(problem.groups),
+        "finished", 0, {}, {},
+    )  # fmt: skip
+
+
+def error(problem, result, points=24):
+    return solution(problem, result).relative_l2(points)
+
+
+def laplacian_of(function, box):
+    orders = np.eye(box.dimension, dtype=int) * 2
+    return lambda *x: sum(partial(function, tuple(o))(*x) for o in orders)
+
+
+# -- exactness on polynomials -------------------------------------------------------
+
+
+def polynomial(*x):
+    """A polynomial of degree 3 per axis that no symmetry helps."""
+    total = 1.0 + x[0] ** 3
+    for k, c in enumerate(x):
+        total = total * (1.0 - 0.3 * c + 0.2 * (k + 1) * c**2)
+    return total + 0.5 * x[-1]
+
+
+def axis_conditions(kind, name, k, d):
+    def normal(*x):
+        return partial(polynomial, tuple(int(i == k) for i in range(d)))(*x)
+
+    if kind == "dirichlet":
+        return [pinns.Dirichlet(polynomial, axes=name)]
+    if kind == "neumann":
+        lower = pinns.Neumann(lambda *x: -normal(*x), axes=name, side="lower")
+        return [lower, pinns.Dirichlet(polynomial, axes=name, side="upper")]
+    if kind == "robin":
+        lower = pinns.Robin(
+            lambda *x: 2.0 * polynomial(*x) - 3.0 * normal(*x),
+            axes=name,
+            side="lower",
+            alpha=2.0,
+            beta=3.0,
+        )
+        return [lower, pinns.Neumann(normal, axes=name, side="upper")]
+    start = pinns.Initial(name, polynomial)
+    return [start, pinns.Initial(name, normal, order=1)]
+
+
+def polynomial_problem(kinds):
+    d = len(kinds)
+    box = pinns.Box(**{"xyzw"[k]: (-0.5, 1.0 + 0.25 * k) for k in range(d)})
+    source = laplacian_of(polynomial, box)
+
+    def residual(u, *x):
+        total = -1.5 * u + 1.5 * polynomial(*x) - source(*x)
+        for name in box.names:
+            total = total + u.d(name, 2)
+        return total
+
+    conditions = [
+        c
+        for k, kind in enumerate(kinds)
+        for c in axis_conditions(kind, box.names[k], k, d)
+    ]
+    return pinns.Problem(box, residual, conditions, exact=polynomial)
+
+
+KINDS = [
+    ("dirichlet",),
+    ("robin",),
+    ("initial",),
+    ("neumann", "dirichlet"),
+    ("initial", "robin"),
+    ("robin", "neumann"),
+    ("dirichlet", "neumann", "robin"),
+    ("initial", "dirichlet", "dirichlet", "neumann"),
+]
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
+def test_polynomials_are_found_to_rounding(kinds):
+    problem = polynomial_problem(kinds)
+    result = solve_direct(problem, size=7, basis="legendre")
+    assert result.info["path"] == "diagonalization"
+    assert error(problem, result, 5) < 1e-12
+    assert max(result.info["misfit"].values()) < 1e-11
+    assert result.info["relative_residual"] < 1e-11
+
+
+# -- agreement with other solvers ---------------------------------------------------
+
+
+def variable(*, alpha=2.0, data=False):
+    """Mixed derivatives and coefficients that are not separable."""
+    box = pinns.Box(x=(0.0, 1.0), y=(-1.0, 1.0))
+
+    def exact(x, y):
+        return jnp.sin(2.0 * x + y) * jnp.exp(x * y)
+
+    def operator(d, x, y):
+        mixed = (2.0 + jnp.sin(x * y)) * d(2, 0) + 0.5 * d(1, 1)
+        transport = jnp.exp(x) * y * d(1, 0)
+        return mixed + (1.0 + x**2) * d(0, 2) - transport - (1.0 + x + y**2) * d(0, 0)
+
+    def residual(u, x, y):
+        def of_u(i, j):
+            v = u.d("x", i) if i else u
+            return v.d("y", j) if j else v
+
+        known = operator(lambda *o: partial(exact, o)(x, y), x, y)
+        return operator(of_u, x, y) - known
+
+    def lower(x, y):
+        factor = alpha(x) if callable(alpha) else alpha
+        return factor * exact(x, y) - partial(exact, (0, 1))(x, y)
+
+    conditions = [
+        pinns.Dirichlet(exact, axes="x"),
+        pinns.Robin(lower, axes="y", side="lower", alpha=alpha, beta=1.0),
+        pinns.Neumann(partial(exact, (0, 1)), axes="y", side="upper"),
+    ]
+    if data:
+        rng = np.random.default_rng(0)
+        points = np.stack([rng.random(40), 2.0 * rng.random(40) - 1.0], axis=1)
+        values = exact(*jnp.asarray(points).T)
+        conditions.append(pinns.Data(points, values, weight=2.0))
+    return pinns.Problem(box, residual, conditions, exact=exact)
+
+
+def collocated(problem_source, n, shift):
+    """Dense Kronecker collocation in NumPy: laplacian(u) + shift u = f, u = g."""
+    chebyshev = np.polynomial.chebyshev
+    x = np.cos(np.pi * np.arange(n) / (n - 1))
+    values = chebyshev.chebvander(x, n - 1)
+    second = chebyshev.chebder(np.eye(n), 2, axis=0)
+    matrix = chebyshev.chebvander(x, n - 3) @ second @ np.linalg.inv(values)
+    eye = np.eye(n)
+    full = np.kron(matrix, eye) + np.kron(eye, matrix) + shift * np.eye(n * n)
+    source, boundary = problem_source(x[:, None], x[None, :])
+    right = np.broadcast_to(source, (n, n)).copy()
+    sides = np.ones((n, n), bool)
+    sides[1:-1, 1:-1] = False
+    full[sides.ravel()] = np.eye(n * n)[sides.ravel()]
+    right[sides] = np.broadcast_to(boundary, (n, n))[sides]
+    return x, np.linalg.solve(full, right.ravel()).reshape(n, n)
+
+
+def test_agrees_with_a_dense_kronecker_collocation():
+    box = pinns.Box(x=(-1.0, 1.0), y=(-1.0, 1.0))
+
+    def residual(u, x, y):
+        return u.d("x", 2) + u.d("y", 2) + 3.0 * u - jnp.exp(x - 2.0 * y) * jnp.cos(x)
+
+    problem = pinns.Problem(
+        box, residual, [pinns.Dirichlet(lambda x, y: jnp.sin(x + y) + x)]
+    )
+
+    def reference(x, y):
+        return np.exp(x - 2.0 * y) * np.cos(x), np.sin(x + y) + x
+
+    x, values = collocated(reference, 22, 3.0)
+    result = solve_direct(problem, size=22)
+    found = np.asarray(solution(problem, result)(x, x))
+    np.testing.assert_allclose(found, values, atol=1e-12)
+
+
+def test_paths_agree_on_a_sum_of_one_dimensional_operators():
+    problem = polynomial_problem(("robin", "dirichlet"))
+    cores = [
+        solve_direct(problem, size=(9, 8), path=path, tolerance=1e-14).params["core"]
+        for path in ("diagonalization", "dense", "iterative", "least_squares")
+    ]
+    for core in cores[1:]:
+        np.testing.assert_allclose(core, cores[0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "bound"),
+    [
+        ("auto", 18, 1e-12),  # dense
+        ("iterative", 18, 1e-11),
+        ("least_squares", 18, 1e-11),
+        ("least_squares", 36, 1e-10),  # beyond the dense limit: LSQR
+    ],
+)
+def test_variable_coefficients_and_mixed_derivatives(path, size, bound, x64):
+    problem = variable()
+    result = solve_direct(problem, size=size, path=path, tolerance=1e-12)
+    assert error(problem, result) < bound
+    iterates = path == "iterative" or size == 36
+    assert (result.info["iterations"] > 0) == iterates
+
+
+@pytest.mark.parametrize("size", [18, 34])
+def test_a_coefficient_along_its_face_goes_to_least_squares(size, x64):
+    problem = variable(alpha=lambda x: 2.0 + x)
+    result = solve_direct(problem, size=size)
+    assert result.info["path"] == "least_squares"
+    assert error(problem, result) < 1e-9
+    assert result.info["misfit"]["robin(y, lower)"] < 1e-8
+
+
+@pytest.mark.parametrize("size", [16, 34])
+def test_data_are_fitted_by_least_squares(size, x64):
+    problem = variable(data=True)
+    result = solve_direct(problem, size=size)
+    assert result.info["path"] == "least_squares"
+    assert error(problem, result) < 1e-9
+
+
+def test_data_decide_what_conditions_leave_open():
+    """u'' = 0 with one end given: the slope comes from a measurement."""
+    box = pinns.Box(x=(0.0, 2.0))
+    data = pinns.Data(np.array([[1.5]]), np.array([4.0]))
+    problem = pinns.Problem(
+        box,
+        lambda u: u.d("x", 2),
+        [pinns.Dirichlet(1.0, side="lower"), data],
+        exact=lambda x: 1.0 + 2.0 * x,
+    )
+    assert error(problem, solve_direct(problem, size=6)) < 1e-13
+
+
+def test_transport_marches_in_windows(x64):
+    """Two inflow axes, both with ill-conditioned eigenvectors."""
+
+    def exact(t, x):
+        return jnp.sin(3.0 * (x - t))
+
+    problem = pinns.Problem(
+        pinns.Box(t=(0.0, 1.0), x=(0.0, 1.0)),
+        lambda u: u.d("t") + u.d("x"),
+        [pinns.Initial("t", exact), pinns.Dirichlet(exact, axes="x", side="lower")],
+        exact=exact,
+    )
+    result = solve_direct(problem, size=24, path="iterative", tolerance=1e-11)
+    assert result.info["windows"] > 1
+    assert error(problem, result) < 1e-9
+    dense = solve_direct(problem, size=24, path="dense")
+    np.testing.assert_allclose(
+        result.params["core"], dense.params["core"], atol=1e-9
+    )
+    with pytest.raises(ValueError, match="ill-conditioned ones also on [tx]; path='it"):
+        solve_direct(problem, size=24, path="diagonalization")
+
+
+# -- benchmark problems -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("basis", ["chebyshev", "legendre"])
+@pytest.mark.parametrize("hard", [False, True])
+def test_helmholtz(basis, hard):
+    problem = pinns.problems.helmholtz3d(hard=hard)
+    result = solve_direct(problem, basis=basis, size=(38, 38, 32))
+    assert error(problem, result, 40) < 1e-11
+    assert result.info["relative_residual"] < 1e-10
+
+
+def test_helmholtz_with_random_features(key):
+    problem = pinns.problems.helmholtz3d()
+    result = solve_direct(problem, basis="random_features", size=60, key=key)
+    assert error(problem, result, 40) < 1e-6
+    assert max(result.params["core"].shape) < 40  # dependent features are left out
+
+
+def test_poisson_in_five_dimensions():
+    problem = pinns.problems.poisson(dimension=5)
+    result = solve_direct(problem, size=11)
+    assert error(problem, result, 7) < 1e-10
+    assert result.info["condition"] < 1e4
+
+
+TIME = {
+    "heat": (lambda hard: pinns.problems.heat2d(hard=hard), (18, 20, 24)),
+    "wave": (lambda hard: pinns.problems.wave1d(hard=hard), (40, 24)),
+}
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("case", TIME)
+def test_time_is_an_axis(case, hard):
+    make, size = TIME[case]
+    problem = make(hard)
+    result = solve_direct(problem, size=size)
+    assert result.info["path"] == "diagonalization"
+    assert error(problem, result) < 1e-9
+
+
+def test_flow_mixing_to_the_error_of_its_basis():
+    """Coarse here: the error is what projecting the exact solution leaves as well."""
+    problem = pinns.problems.flow_mixing(final_time=2.0)
+    result = solve_direct(problem, size=(12, 26, 26), tolerance=1e-6)
+    assert result.info["path"] == "iterative"
+    assert result.info["algebraic_residual"] <= 1e-6
+    t, x = np.linspace(0.0, 2.0, 9), np.linspace(-4.0, 4.0, 60)
+    with jax.enable_x64(True):
+        exact = np.asarray(problem.exact[0](t[:, None, None], x[:, None], x[None]))
+        found = np.asarray(solution(problem, result)(t, x, x))
+    columns = np.polynomial.legendre.legvander(x / 4.0, 25)
+    project = columns @ np.linalg.pinv(columns)
+    best = np.einsum("ax,txy,by->tab", project, exact, project)
+    assert np.linalg.norm(found - exact) < 4.0 * np.linalg.norm(best - exact)
+
+
+def test_fourier_with_periodic_conditions(x64):
+    def exact(x, y):
+        return jnp.exp(jnp.sin(x)) * jnp.cos(y - jnp.sin(2.0 * x))
+
+    box = pinns.Box(x=(0.0, 2.0 * np.pi), y=(-np.pi, np.pi))
+    source = laplacian_of(exact, box)
+
+    def residual(u, x, y):
+        return u.d("x", 2) + u.d("y", 2) - u - source(x, y) + exact(x, y)
+
+    problem = pinns.Problem(box, residual, [pinns.Periodic(("x", "y"))], exact=exact)
+    for basis, size, bound in (("fourier", 45, 1e-11), ("chebyshev", 40, 1e-5)):
+        result = solve_direct(problem, basis=basis, size=size)
+        assert result.info["path"] == "diagonalization"
+        assert error(problem, result) < bound
+
+
+# -- what comes back ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("basis", ["chebyshev", "legendre", "random_features"])
+def test_result_is_an_ordinary_model(basis, key, x64, tmp_path):
+    problem = pinns.problems.poisson(dimension=3)
+    options = {"key": key} if basis == "random_features" else {}
+    result = solve_direct(problem, basis=basis, size=(9, 12, 9), **options)
+    assert isinstance(result.model, pinns.Tucker)
+    fresh = jax.eval_shape(
+        lambda k: result.model.init(k, problem.box, dtype="float64"), key
+    )
+    assert jax.tree.map(lambda p: (p.shape, p.dtype), result.params) == jax.tree.map(
+        lambda p: (p.shape, p.dtype), fresh
+    )
+    found = solution(problem, result)
+    x = np.linspace(0.1, 0.9, 4)
+    slope = found.d("x2")(0.3, x, 0.6)
+    bound = 1e-6 if basis == "random_features" else 1e-9
+    np.testing.assert_allclose(slope, np.pi / 2 * np.cos(np.pi * x / 2), atol=bound)
+    # The report and the evaluation of the model are two programs: they must agree.
+    interior = float(np.mean([found.residual_rms(seed=s) for s in range(3)]))
+    assert interior < 100 * result.info["residual"] + 1e-9
+
+
+def test_core_holds_the_coefficients():
+    """3 T_2(x) T_1(y) + 1 comes back as these numbers."""
+    box = pinns.Box(x=(-1.0, 1.0), y=(-1.0, 1.0))
+
+    def exact(x, y):
+        return 3.0 * (2.0 * x**2 - 1.0) * y + 1.0
+
+    problem = pinns.Problem(
+        box,
+        lambda u, x, y: u.d("x", 2) + u.d("y", 2) - 12.0 * y,
+        [pinns.Dirichlet(exact)],
+    )
+    core = np.asarray(solve_direct(problem, size=(5, 4)).params["core"][0])
+    expected = np.zeros((5, 4))
+    expected[0, 0], expected[2, 1] = 1.0, 3.0
+    np.testing.assert_allclose(core, expected, atol=1e-14)
+
+
+def test_sizes_grow_until_the_coefficients_have_fallen():
+    problem = pinns.problems.helmholtz3d(a=(1, 4, 1))
+    result = solve_direct(problem, tolerance=1e-8)
+    assert result.info["sizes"][1] > result.info["sizes"][0]
+    assert max(result.info["tail"]) <= 1e-8
+    assert error(problem, result) < 1e-7
+
+
+def test_sizes_stop_growing_with_a_warning():
+    """|x| has no fast series: the largest size is reached and said."""
+    problem = pinns.Problem(
+        pinns.Box(x=(-1.0, 1.0)),
+        lambda u, x: u.d("x", 2) - jnp.sign(x - 0.1),
+        [pinns.Dirichlet(0.0)],
+    )
+    with pytest.warns(UserWarning, match=r"coefficients fall to .* sizes \(192,\)"):
+        solve_direct(problem, tolerance=1e-14)
+
+
+def test_single_precision_is_the_double_result_rounded():
+    problem = pinns.problems.poisson(dimension=2)
+    double = solve_direct(problem, size=8).params["core"]
+    single = solve_direct(problem, size=8, dtype="float32").params["core"]
+    assert single.dtype == jnp.float32
+    np.testing.assert_array_equal(single, np.asarray(double).astype(np.float32))
+
+
+def test_seconds_are_told_apart():
+    info = solve_direct(pinns.problems.poisson(dimension=2), size=8).info
+    assert info["compile_seconds"] > 0.0
+    assert info["solve_seconds"] > 0.0
+
+
+# -- refusals -----------------------------------------------------------------------
+
+
+def nonlinear_condition():
+    class Square(pinns.Dirichlet):
+        def terms(self, box, unknown):
+            terms = super().terms(box, unknown)
+            inner = terms[0].function
+
+            def function(source, coordinates):
+                return [v**2 for v in inner(source, coordinates)]
+
+            return [type(terms[0])(**{**terms[0].__dict__, "function": function})]
+
+    return pinns.Problem(
+        pinns.Box(x=(0.0, 1.0)), lambda u: u.d("x", 2), [Square(1.0, name="square")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (pinns.problems.klein_gordon, "residual"),
+        (pinns.problems.burgers1d, "residual"),
+        (nonlinear_condition, "square on x"),
+    ],
+)
+def test_nonlinear_terms_are_named(make, name):
+    with pytest.raises(ValueError, match=f"the term '{name}' is not linear.*adam and"):
+        solve_direct(make(), size=8)
+
+
+def test_systems_are_refused():
+    box = pinns.Box(x=(0.0, 1.0))
+    problem = pinns.Problem(
+        box, lambda u, v: (u.d("x") - v, v.d("x") + u), unknowns=("u", "v")
+    )
+    with pytest.raises(ValueError, match=r"got 2 for \(u, v\); the methods adam"):
+        solve_direct(problem, size=8)
+
+
+def string(conditions):
+    return pinns.Problem(
+        pinns.Box(t=(0.0, 1.0), x=(0.0, 1.0)),
+        lambda u: u.d("t", 2) - u.d("x", 2),
+        conditions,
+        name="string",
+    )
+
+
+def test_missing_conditions_are_singular():
+    problem = string([pinns.Initial("t", 1.0), pinns.Dirichlet(0.0, axes="x")])
+    for path in ("diagonalization", "dense"):
+        with pytest.raises(ValueError, match=r"'string' in this basis are singular"):
+            solve_direct(problem, size=14, path=path)
+
+
+def test_eigenvalues_are_singular():
+    problem = pinns.Problem(
+        pinns.Box(x=(0.0, 1.0), y=(0.0, 1.0)),
+        lambda u, x: u.d("x", 2) + u.d("y", 2) + 2.0 * np.pi**2 * u - x,
+        [pinns.Dirichlet(0.0)],
+    )
+    with pytest.raises(ValueError, match="an eigenvalue may be met"):
+        solve_direct(problem, size=16)
+
+
+def test_ill_conditioned_equations_warn():
+    shift = np.pi**2 * (1.0 + 1e-11)
+    problem = pinns.Problem(
+        pinns.Box(x=(0.0, 1.0)),
+        lambda u, x: u.d("x", 2) + shift * u - x,
+        [pinns.Dirichlet(0.0)],
+    )
+    with pytest.warns(UserWarning, match=r"ill-conditioned \(about"):
+        solve_direct(problem, size=20)
+
+
+def test_unresolved_solutions_warn():
+    with pytest.warns(UserWarning, match="the basis does not resolve the solution"):
+        solve_direct(pinns.problems.helmholtz3d(), size=8)
+
+
+def test_iterations_without_convergence_warn(monkeypatch, x64):
+    monkeypatch.setattr("pinns.solvers._paths.MAX_ITERATIONS", 3)
+    with pytest.warns(UserWarning, match="GMRES stopped after 3 iterations"):
+        solve_direct(variable(), size=16, path="iterative")
+
+
+def test_paths_say_what_they_cannot_do(x64):
+    with pytest.raises(ValueError, match="needs a sum of operators along one axis"):
+        solve_direct(variable(), size=8, path="diagonalization")
+    along_face = variable(alpha=lambda x: 1.0 + x)
+    for path, (problem, message) in itertools.product(
+        ("diagonalization", "dense", "iterative"),
+        [(along_face, r"got 'robin\(y, lower\)"), (variable(data=True), "data cond")],
+    ):
+        with pytest.raises(ValueError, match=message):
+            solve_direct(problem, size=8, path=path)
+
+
+def test_non_finite_coefficients_are_named():
+    problem = pinns.Problem(
+        pinns.Box(x=(-1.0, 1.0)),
+        lambda u, x: u.d("x", 2) - jnp.sqrt(x),
+        [pinns.Dirichlet(0.0)],
+    )
+    with pytest.raises(ValueError, match="'residual' is not finite"):
+        solve_direct(problem, size=8)
+
+
+POISSON = pinns.problems.poisson(dimension=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"basis": "wavelets"}, "`basis` must be one of chebyshev, .*got 'wavelets'"),
+        ({"size": 0}, "`size` must be a positive integer, got 0"),
+        ({"size": 2.5}, "`size` must be a positive integer, got 2.5"),
+        ({"size": (4, 4, 4)}, r"each of the 2 axes .* got \(4, 4, 4\)"),
+        ({"size": 2}, "`size` must be larger than the number of conditions on axis 'x1'"),
+        ({"size": 10_000}, "`size` must give fewer than 1e\\+08 tabulated values"),
+        ({"tolerance": 0.0}, "`tolerance` must be a positive number, got 0.0"),
+        ({"tolerance": "small"}, "`tolerance` must be a positive number, got 'small'"),
+        ({"dtype": "float16"}, "`dtype` must be one of float32, float64, got 'float16'"),
+        ({"path": "magic"}, "`path` must be one of auto, .* got 'magic'"),
+        ({"key": jax.random.key(0)}, "`key` belongs to basis='random_features'"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        solve_direct(POISSON, **options)
+
+
+def test_types_are_checked():
+    with pytest.raises(TypeError, match=r"`problem` must be a pinns.Problem, got 3"):
+        solve_direct(3)
+    for bad in (None, 0, jax.random.PRNGKey(0)):
+        with pytest.raises(TypeError, match="`key` must be a typed random key"):
+            solve_direct(POISSON, basis="random_features", key=bad)
+
+
+def test_well_posed_problems_do_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solve_direct(POISSON, size=10)
