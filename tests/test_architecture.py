@@ -42,8 +42,17 @@ LAYERS = (
         "evaluation",
         "faces",
     },
-    {"solvers", "losses", "factored", "operators", "kernels", "baselines"},
-    {"solve", "solution", "storage", "resume", "progress"},
+    {"solvers", "losses", "factored", "operators", "kernels", "baselines", "ranks"},
+    {
+        "solve",
+        "solution",
+        "storage",
+        "resume",
+        "progress",
+        "certificate",
+        "separability",
+        "eigen",
+    },
     {"cli", "plotting", "report", "demo", "__main__", ""},
 )
 # A method that is a shorthand for a function of a higher layer imports it when called:
