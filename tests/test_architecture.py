@@ -50,6 +50,7 @@ LAYERS = (
         "resume",
         "progress",
         "certificate",
+        "error_bound",
         "separability",
         "eigen",
     },
