@@ -30,6 +30,7 @@ LAYERS = (
     {"derivatives", "factors", "domain"},
     {
         "problem",
+        "eigenproblem",
         "conditions",
         "field",
         "separable",
@@ -58,7 +59,11 @@ LAYERS = (
 )
 # A method that is a shorthand for a function of a higher layer imports it when called:
 # the lower module can still be imported without the higher one.
-DEFERRED = {("solution", "plotting"), ("solution", "storage")}
+DEFERRED = {
+    ("solution", "plotting"),
+    ("solution", "storage"),
+    ("separability", "plotting"),
+}
 
 UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {
