@@ -1,12 +1,16 @@
 """Solve partial differential equations with separable tensor-decomposition networks."""
 
-from pinns import problems
+from pinns import problems, ranks
+from pinns.certificate import Certificate, OverfitWarning, certify
 from pinns.conditions import Data, Dirichlet, Initial, Neumann, Periodic, Robin
 from pinns.domain import Box
+from pinns.eigen import GroundState, ground_state
+from pinns.eigenproblem import Eigenproblem
 from pinns.field import Field
 from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.resume import resume
+from pinns.separability import Separability, separability
 from pinns.separable import CP, TensorTrain, Tucker
 from pinns.solution import Solution
 from pinns.solve import NonFiniteLossError, SolveInterrupted, solve
@@ -32,7 +36,16 @@ __all__ = [
     "Solution",
     "load",
     "problems",
+    "ranks",
+    "separability",
+    "Separability",
+    "certify",
+    "Certificate",
+    "Eigenproblem",
+    "ground_state",
+    "GroundState",
     "LoadError",
+    "OverfitWarning",
     "NonFiniteLossError",
     "SolveInterrupted",
 ]

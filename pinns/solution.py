@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -290,10 +290,43 @@ class Solution:
 
         return plot(self, path, **options)
 
+    def rounded(self, tolerance: float, *, points: int | None = None) -> Solution:
+        """Returns the solution with smaller ranks; see `pinns.ranks.rounded`."""
+        from pinns.ranks import rounded
+
+        return self._remade(
+            *rounded(self.problem, self.model, self.params, tolerance, points=points)
+        )
+
+    def to(self, form: str) -> Solution:
+        """Returns the same function as `"cp"`, `"tt"` or `"tucker"`.
+
+        See `pinns.ranks.converted`.
+        """
+        from pinns.ranks import converted
+
+        return self._remade(*converted(self.problem, self.model, self.params, form))
+
+    def certificate(self, **options: Any):
+        """Returns residual, boundary misfit and error bound; see `pinns.certificate`.
+
+        Options are those of `pinns.certify`.
+        """
+        from pinns.certificate import certify
+
+        return certify(self, **options)
+
     def __repr__(self) -> str:
         return (
             f"Solution({self.problem.name}, {self.model.name}, {self.step} steps, "
             f"{self.result})"
+        )
+
+    def _remade(self, model: Model, params: Any) -> Solution:
+        """Returns the solution with another model; an optimizer starts anew on it."""
+        settings = {**self.settings, "learning_rate": None}
+        return replace(
+            self, model=model, params=params, settings=settings, optimizer_state=None
         )
 
     def _only(self, owner: str) -> Evaluator:

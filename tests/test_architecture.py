@@ -30,6 +30,7 @@ LAYERS = (
     {"derivatives", "factors", "domain"},
     {
         "problem",
+        "eigenproblem",
         "conditions",
         "field",
         "separable",
@@ -42,13 +43,30 @@ LAYERS = (
         "evaluation",
         "faces",
     },
-    {"solvers", "losses", "factored", "operators", "kernels", "baselines"},
-    {"solve", "settings", "iterate", "solution", "storage", "resume", "progress"},
+    {"solvers", "losses", "factored", "operators", "kernels", "baselines", "ranks"},
+    {
+        "solve",
+        "settings",
+        "iterate",
+        "linear",
+        "solution",
+        "storage",
+        "resume",
+        "progress",
+        "certificate",
+        "error_bound",
+        "separability",
+        "eigen",
+    },
     {"cli", "plotting", "report", "demo", "__main__", ""},
 )
 # A method that is a shorthand for a function of a higher layer imports it when called:
 # the lower module can still be imported without the higher one.
-DEFERRED = {("solution", "plotting"), ("solution", "storage")}
+DEFERRED = {
+    ("solution", "plotting"),
+    ("solution", "storage"),
+    ("separability", "plotting"),
+}
 
 UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {

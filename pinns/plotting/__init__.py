@@ -6,6 +6,7 @@ global state are never touched: it works without a display and in any program.
 
 from pinns.plotting.animation import animate
 from pinns.plotting.figures import plot, plot_history
+from pinns.plotting.unfoldings import plot_separability
 
 
-__all__ = ["plot", "animate", "plot_history"]
+__all__ = ["plot", "animate", "plot_history", "plot_separability"]

@@ -9,9 +9,12 @@ from typing import Any
 from pinns.problem import Problem
 from pinns.problems.burgers1d import burgers1d
 from pinns.problems.flow_mixing import flow_mixing
+from pinns.problems.fokker_planck import fokker_planck
+from pinns.problems.harmonic_oscillator import harmonic_oscillator
 from pinns.problems.heat2d import heat2d
 from pinns.problems.helmholtz3d import helmholtz3d
 from pinns.problems.klein_gordon import klein_gordon
+from pinns.problems.parametric_diffusion import parametric_diffusion
 from pinns.problems.poisson import poisson
 from pinns.problems.wave1d import wave1d
 
@@ -26,6 +29,9 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
         heat2d,
         wave1d,
         burgers1d,
+        fokker_planck,
+        parametric_diffusion,
+        harmonic_oscillator,
     )
 }
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from pinns.problem import Problem
 
 
 Options = ParamSpec("Options")
+Made = TypeVar("Made", bound=Problem)
 
 
-def benchmark(build: Callable[Options, Problem]) -> Callable[Options, Problem]:
+def benchmark(build: Callable[Options, Made]) -> Callable[Options, Made]:
     """Returns `build`, made to write down its name and options in the problem.
 
     `Problem.name` becomes the function's name and `Problem.origin` the pair of that
@@ -25,7 +26,7 @@ def benchmark(build: Callable[Options, Problem]) -> Callable[Options, Problem]:
     """
 
     @functools.wraps(build)
-    def built(*args: Options.args, **kwargs: Options.kwargs) -> Problem:
+    def built(*args: Options.args, **kwargs: Options.kwargs) -> Made:
         problem = build(*args, **kwargs)
         options = inspect.signature(build).bind(*args, **kwargs)
         options.apply_defaults()

@@ -19,7 +19,14 @@ DEFAULTS = {
     "heat2d": {"diffusivity": 0.1, "mode": [2, 3], "final_time": 1.0, "hard": False},
     "wave1d": {"speed": 1.0, "mode": 3, "final_time": 2.0, "hard": False},
     "burgers1d": {"viscosity": 0.01 / np.pi, "hard": False},
-}
+    "fokker_planck": {
+        "dimension": 6, "drift": 1.0, "diffusion": 0.25, "final_time": 1.0,
+    },
+    "parametric_diffusion": {
+        "mode": [1, 2], "coefficients": [0.5, 2.0], "hard": False,
+    },
+    "harmonic_oscillator": {"dimension": 10, "coupling": 0.0, "hard": True},
+}  # fmt: skip
 OTHER = {
     "klein_gordon": {"velocity": True, "hard": True},
     "helmholtz3d": {"a": (1, 2, 3), "k": 2.0, "hard": True},
@@ -28,7 +35,14 @@ OTHER = {
     "heat2d": {"diffusivity": 0.3, "mode": (1, 2), "final_time": 3.0, "hard": True},
     "wave1d": {"speed": 2.0, "mode": 1, "final_time": 3.0, "hard": True},
     "burgers1d": {"viscosity": 0.02, "hard": True},
-}
+    "fokker_planck": {
+        "dimension": 2, "drift": 2.0, "diffusion": 0.5, "final_time": 2.0,
+    },
+    "parametric_diffusion": {
+        "mode": (3, 1), "coefficients": (1.0, 3.0), "hard": True,
+    },
+    "harmonic_oscillator": {"dimension": 3, "coupling": 0.5, "hard": False},
+}  # fmt: skip
 each_problem = pytest.mark.parametrize("name", DEFAULTS)
 
 
@@ -94,7 +108,7 @@ def test_numpy_options_become_plain():
 def test_options_have_simple_types(name):
     function = problems.PROBLEMS[name]
     hints = typing.get_type_hints(function)
-    assert hints.pop("return") is pinns.Problem
+    assert issubclass(hints.pop("return"), pinns.Problem)
     assert list(hints) == list(inspect.signature(function).parameters)
     for hint in hints.values():
         parts = typing.get_args(hint) or (hint,)
@@ -132,6 +146,18 @@ REFUSED = [
     ("burgers1d", {"viscosity": 0.0}, r"must be a number from 0.001 to 0.5, got 0.0"),
     ("burgers1d", {"viscosity": 0.6}, r"must be a number from 0.001 to 0.5, got 0.6"),
     ("burgers1d", {"hard": 1}, rf"burgers1d: `hard` {FLAG} 1"),
+    ("fokker_planck", {"dimension": 0}, r"`dimension` must be a positive integer"),
+    ("fokker_planck", {"drift": 0.0}, r"`drift` must be a positive number, got 0.0"),
+    ("fokker_planck", {"diffusion": -1}, r"`diffusion` must be a positive number"),
+    ("fokker_planck", {"final_time": "1"}, r"`final_time` must be a positive number"),
+    ("parametric_diffusion", {"mode": (1,)}, r"`mode` must be 2 positive integers"),
+    ("parametric_diffusion", {"coefficients": 2.0}, r"must be a pair of .*, got 2.0"),
+    ("parametric_diffusion", {"coefficients": (2, 1)}, r"ascending, got \(2, 1\)"),
+    ("parametric_diffusion", {"coefficients": (0, 1)}, r"a positive number, got 0"),
+    ("parametric_diffusion", {"hard": 1}, rf"diffusion: `hard` {FLAG} 1"),
+    ("harmonic_oscillator", {"dimension": 1.5}, r"`dimension` must be a positive int"),
+    ("harmonic_oscillator", {"coupling": -1}, r"`coupling` must be a finite non-neg"),
+    ("harmonic_oscillator", {"hard": 2}, rf"oscillator: `hard` {FLAG} 2"),
 ]
 
 
@@ -146,7 +172,9 @@ def test_wrong_options_are_refused(name, options, message):
 
 
 def test_unknown_names_are_refused():
-    message = r"create: `name` must be one of klein_gordon, .*, burgers1d, got 'euler'"
+    message = (
+        r"`name` must be one of klein_gordon, .*, harmonic_oscillator, got 'euler'"
+    )
     with pytest.raises(ValueError, match=message):
         problems.create("euler")
     message = r"poisson has no option 'rank', its options are dimension, hard$"

@@ -1,0 +1,272 @@
+"""Certificates: what can be said about a solution without knowing the exact one.
+
+`certify` measures residual and conditions where training did not look and, where the
+operator allows it, bounds the error. The bounds and their proofs are in
+`pinns.error_bound`; they hold for any parameters, trained or not.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pinns.conditions import Term
+from pinns.domain import positive_integer, precision
+from pinns.error_bound import NoBoundError, Stability, stability
+from pinns.factored import FactoredLoss
+from pinns.losses import GridLoss
+from pinns.problem import Problem
+from pinns.separable import Separable
+from pinns.solution import Solution, random_points
+
+
+MIN_POINTS = 64
+# Terms that are not separable are integrated on grids of at most this many values.
+MAX_GRID = 10**6
+# Root mean squares beyond this ratio have parted: the square of sampling noise on
+# 4,096 points is far smaller.
+OVERFIT_RATIO = 2.0
+
+
+class OverfitWarning(UserWarning):
+    """The residual between the training points is much larger than at them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What `certify` found. Norms are root mean squares over box or faces.
+
+    residual: at unseen random points, all equations. training: of the last step, at
+    the training points; None without a history. overfit: the two have parted.
+    boundary: misfit of every group of conditions; empty where it could not be
+    integrated. norm: of the solution, or None. error_bound: upper bound of the error
+    `u - u_exact`, or None; then `reason` says why. relative_error_bound: upper bound
+    of `||u - u_exact|| / ||u_exact||`, None where the error bound is not below the
+    norm. constant: beta of `pinns.error_bound`. theorem: which fact gives the bound.
+    """
+
+    residual: float
+    training: float | None
+    overfit: bool
+    boundary: dict[str, float]
+    norm: float | None = None
+    error_bound: float | None = None
+    relative_error_bound: float | None = None
+    constant: float | None = None
+    theorem: str | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        lines = [f"residual at unseen points   {self.residual:.3e}"]
+        if self.training is not None:
+            note = "  (overfit)" if self.overfit else ""
+            lines.append(f"residual at training points {self.training:.3e}{note}")
+        lines += [f"{name:27s} {value:.3e}" for name, value in self.boundary.items()]
+        if self.error_bound is None:
+            lines.append(f"no error bound: {self.reason}")
+        else:
+            lines.append(f"error at most               {self.error_bound:.3e}")
+            if self.relative_error_bound is not None:
+                lines.append(
+                    f"relative error at most      {self.relative_error_bound:.3e}"
+                )
+            lines.append(f"by: {self.theorem}, constant {self.constant:.6g}")
+        return "\n".join(lines)
+
+
+def certify(
+    solution: Solution, *, points: int | None = None, seed: int = 1
+) -> Certificate:
+    """Returns residual at unseen points, boundary misfit and, if known, an error bound.
+
+    Args:
+        solution: what `pinns.solve` returned.
+        points: Gauss-Legendre points per axis for the norms in the bound; by default
+            64, or twice the width of the last hidden layer. They must resolve the
+            residual: a sum of products of network derivatives, a known source.
+        seed: of the unseen random points.
+
+    Returns:
+        The certificate. The bound holds up to quadrature and rounding; the noise
+        floor of factored norms is added to them.
+
+    Warns:
+        OverfitWarning: the residual at unseen points is more than twice that at the
+            training points.
+
+    Raises:
+        ValueError: `points` that is no positive integer.
+
+    Example:
+        >>> import jax, pinns
+        >>> problem = pinns.problems.helmholtz3d(a=(1, 1, 1), hard=True)
+        >>> model = pinns.CP(rank=2, hidden=(8,))
+        >>> solution = pinns.solve(
+        ...     problem, model, points=8, steps=1, key=jax.random.key(0), progress=False
+        ... )
+        >>> found = certify(solution)
+        >>> solution.relative_l2() <= found.error_bound / 8**-0.5 * 1.001
+        True
+    """
+    if points is not None:
+        positive_integer(points, "pinns.certificate", "points")
+    residual = solution.residual_rms(seed=seed)
+    history = solution.history
+    training = None
+    if len(history.groups):
+        training = math.sqrt(max(float(history.groups[-1][0]), 0.0))
+    overfit = training is not None and residual > max(
+        OVERFIT_RATIO * training, _noise(solution, seed)
+    )
+    if overfit:
+        warnings.warn(
+            f"the residual of {solution.problem.name!r} is {residual:.3g} at unseen "
+            f"points and {training:.3g} at the training points; more points or a "
+            "smaller network give an honest loss",
+            OverfitWarning,
+            stacklevel=2,
+        )
+    found = _integrated(solution, points)
+    plain = Certificate(residual, training, overfit, _by_group(solution.problem, found))
+    if isinstance(found, str):
+        return dataclasses.replace(plain, reason=found)
+    try:
+        stable = stability(solution.problem)
+        bound = _bound(solution.problem, stable, found)
+    except NoBoundError as error:
+        return dataclasses.replace(
+            plain, norm=math.sqrt(found["norm"]), reason=str(error)
+        )
+    norm = math.sqrt(found["norm"])
+    return dataclasses.replace(
+        plain,
+        norm=norm,
+        error_bound=bound,
+        relative_error_bound=bound / (norm - bound) if bound < norm else None,
+        constant=stable.constant,
+        theorem=stable.theorem,
+    )
+
+
+def _noise(solution: Solution, seed: int) -> float:
+    """Returns the residual that rounding alone may leave: a share of the source."""
+    problem = solution.problem
+    with solution.precision():
+        sample = jnp.asarray(random_points(problem.box, 512, seed), solution.dtype)
+
+        def source(columns):
+            zero = lambda *_: jnp.zeros(sample.shape[0], sample.dtype)  # noqa: E731
+            return problem.residual_values(zero, columns)
+
+        values = jax.jit(source)(list(sample.T))
+    size = math.sqrt(sum(float(np.mean(np.square(v))) for v in values))
+    return 10.0 * math.sqrt(float(np.finfo(solution.dtype).eps)) * size
+
+
+def _integrated(solution: Solution, points: int | None) -> dict[str, float] | str:
+    """Returns mean squares of residual, terms and solution, or why there are none."""
+    problem, model = solution.problem, solution.model
+    clone = _separate_terms(problem)
+    d = problem.box.dimension
+    floor: Callable[[Any], float] = lambda prepared: 0.0  # noqa: E731
+    with precision("float64"):
+        params = jax.tree.map(lambda p: jnp.asarray(p, "float64"), solution.params)
+        loss: Any = None
+        refused = "a pointwise network has no factored norms"
+        if isinstance(model, Separable):
+            width = 2 * model.net.num_features
+            count = max(MIN_POINTS, width) if points is None else points
+            rule = problem.box.points(count, "gauss_legendre", dtype="float64")
+            try:
+                loss = FactoredLoss(clone, model, rule, choose="factored")
+                floor = loss.floor
+            except ValueError as error:
+                refused = str(error)
+        if loss is None:
+            room = int(MAX_GRID ** (1 / d) + 1e-9)
+            count = min(MIN_POINTS, room) if points is None else points
+            if count**d > MAX_GRID or count < 8:
+                return (
+                    f"its norms cannot be integrated: {refused}; a grid of {count} "
+                    f"points per axis has {float(count) ** d:.1e} values"
+                )
+            rule = problem.box.points(count, "gauss_legendre", dtype="float64")
+            loss = GridLoss(clone, model, (count,) * d, "float64")
+        prepared = loss.prepare(rule)
+        _, groups = jax.jit(loss.__call__)(params, prepared)
+        noise = floor(prepared)
+    squares = np.maximum(np.asarray(groups), 0.0) + noise
+    found = dict(zip(clone.groups, squares.tolist(), strict=True))
+    found["norm"] = max(found["norm"] - 2.0 * noise, 0.0)
+    return found
+
+
+def _separate_terms(problem: Problem) -> Problem:
+    """Returns the problem with every term a group of weight one, and `u` as another."""
+    clone = copy.copy(problem)
+    selectors = ("interior",) * problem.box.dimension
+    zeros = (0,) * problem.box.dimension
+
+    def itself(source, coordinates):
+        count = len(problem.unknowns)
+        return [source(unknown, zeros, selectors) for unknown in range(count)]
+
+    terms = [
+        dataclasses.replace(term, group=str(i), weight=1.0)
+        for i, term in enumerate(problem.terms)
+    ]
+    norm = Term(
+        name="norm", group="norm", weight=1.0, selectors=selectors, function=itself
+    )
+    clone.terms = (*terms, norm)
+    clone.data = ()
+    return clone
+
+
+def _by_group(problem: Problem, found: dict[str, float] | str) -> dict[str, float]:
+    """Returns root mean squares of the conditions by their names."""
+    if isinstance(found, str):
+        return {}
+    shares: dict[str, list[tuple[float, float]]] = {}
+    for i, term in enumerate(problem.terms[1:], start=1):
+        shares.setdefault(term.group, []).append((term.weight, found[str(i)]))
+    return {
+        name: math.sqrt(sum(w * v for w, v in own) / sum(w for w, _ in own))
+        for name, own in shares.items()
+    }
+
+
+def _bound(problem: Problem, stable: Stability, found: dict[str, float]) -> float:
+    operator = stable.operator
+    total = stable.residual * math.sqrt(found["0"])
+    boundary = 0.0
+    for i, term in enumerate(problem.terms[1:], start=1):
+        axis, ends = _face(term.selectors)
+        if axis == operator.time:
+            total += stable.initial * math.sqrt(found[str(i)])
+        elif stable.faces is None:
+            raise NoBoundError(
+                "boundary values that are met by training alone are bounded for "
+                f"constant coefficients only (here {term.name!r}); impose them with "
+                "hard=True"
+            )
+        else:
+            boundary += stable.faces[axis] * ends * found[str(i)]
+    return total + math.sqrt(boundary)
+
+
+def _face(selectors: Sequence[str]) -> tuple[int, int]:
+    """Returns the axis a term's faces belong to, and how many faces it has."""
+    axis = next(k for k, s in enumerate(selectors) if s != "interior")
+    return axis, 2 if selectors[axis] == "ends" else 1
+
+
+__all__ = ["Certificate", "OverfitWarning", "certify"]
