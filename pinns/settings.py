@@ -135,11 +135,15 @@ def default_model(method: str, basis: str | None, size: int | None) -> Separable
     return CP(rank=6, network="siren", omega=12.0, hidden=(24,))
 
 
-def choose_method(problem: Problem, model: Model | None, first: list[str]) -> tuple:
+def choose_method(
+    problem: Problem, model: Model | None, first: list[str], iterative: list[str]
+) -> tuple[str, str]:
     """Returns (method, reason) for `method="auto"`.
 
     Args:
+        problem, model: what is to be solved, with what.
         first: names of the arguments given that only first-order steps have.
+        iterative: names of those given that a direct solve does not have.
     """
     if first:
         return "adam", f"{' and '.join(first)} given"
@@ -149,7 +153,8 @@ def choose_method(problem: Problem, model: Model | None, first: list[str]) -> tu
     d = problem.box.dimension
     several = len(problem.unknowns) > 1
     if model is None:
-        if found.linear and not several and d <= MAX_DIRECT_DIMENSION:
+        direct = d <= MAX_DIRECT_DIMENSION and not iterative
+        if found.linear and not several and direct:
             return "direct", f"linear and separable in {d} axes, no model given"
         if found.linear and not several:
             return "als", f"linear and separable in {d} axes, no model given"
@@ -208,13 +213,24 @@ def check(
         "redraw_every": redraw_every,
     }
     given = [name for name, value in first.items() if value is not None]
+    others = {"points": points, "steps": steps, "sampling": sampling, "start": start}
+    iterative = [name for name, value in others.items() if value is not None]
     reason = "as asked"
     if method == "auto":
-        method, reason = choose_method(problem, model, given)
+        method, reason = choose_method(problem, model, given, iterative)
     if given and method != "adam":
         raise ValueError(
             f"{owner}: `{given[0]}` belongs to method='adam', got "
             f"{first[given[0]]!r} with method={method!r}"
+        )
+    if method == "direct" and iterative:
+        raise ValueError(
+            f"{owner}: method='direct' has no `{iterative[0]}` (`size` is the number "
+            f"of basis functions per axis), got {others[iterative[0]]!r}"
+        )
+    if method == "als" and start is not None:
+        raise ValueError(
+            f"{owner}: method='als' starts anew and has no `start`, got {start!r}"
         )
     for name, value, owners in (
         ("basis", basis, ("als", "direct")),

@@ -10,7 +10,9 @@ from jaxtyping import Array
 from pinns.domain import precision
 from pinns.evaluation import Model
 from pinns.iterate import NonFiniteLossError, Run, SolveInterrupted
+from pinns.linear import alternate, solve_directly
 from pinns.problem import Problem
+from pinns.separable import Separable
 from pinns.settings import LearningRate, check
 from pinns.solution import Solution
 
@@ -113,8 +115,10 @@ def solve(
         if optimizer is None:
             rate = settings.learning_rate
             optimizer = optax.adam(1e-3 if rate is None else rate)
-        if chosen is None:
-            raise NotImplementedError
+        if settings.method == "direct" or chosen is None:
+            return solve_directly(problem, settings)
+        if settings.method == "als" and isinstance(chosen, Separable):
+            return alternate(problem, chosen, settings, progress)
         run = Run(problem, chosen, settings, optimizer, start)
         return run.solve(progress, throw)
 

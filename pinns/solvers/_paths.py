@@ -14,7 +14,6 @@ from pinns.solvers._krylov import gmres, lsqr
 from pinns.solvers._system import System, scattered
 
 
-
 # Systems with so few unknowns are solved as one matrix.
 DENSE = 1000
 MAX_ITERATIONS = 1000

@@ -95,7 +95,9 @@ class System:
         ends = [self._ends(k, own) for k, own in enumerate(conditions)]
         self.one_sided = [len(e) == 1 for e in ends]
         self.starts = [e == {"lower"} for e in ends]
-        self.self_adjoint = [self._separated(k, own) for k, own in enumerate(conditions)]
+        self.self_adjoint = [
+            self._separated(k, own) for k, own in enumerate(conditions)
+        ]
         self.tests = [self._tests(k) for k in range(self.dimension)]
         self.lift = self._lift(conditions)
         self.null = [c.null for c in self.constraints]

@@ -86,7 +86,9 @@ def tables(
 def check_linear(owner: str, found: Sequence[Table]) -> None:
     """Raises ValueError for a term that is not linear, or not finite; names it."""
     for table in found:
-        finite = np.isfinite(table.coefficients).all() and np.isfinite(table.known).all()
+        finite = (
+            np.isfinite(table.coefficients).all() and np.isfinite(table.known).all()
+        )
         if not finite:
             raise ValueError(
                 f"{owner}: a coordinate function in {table.term.name!r} is not finite; "

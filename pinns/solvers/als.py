@@ -311,7 +311,9 @@ class _Solver:
         """
         out = []
         shapes = self.model.shapes(self.dimension)
-        decay = SPREAD / np.sqrt(self.dimension) / (1.0 + np.arange(bases.ones.shape[-1]))
+        decay = (
+            SPREAD / np.sqrt(self.dimension) / (1.0 + np.arange(bases.ones.shape[-1]))
+        )
         for run, k in zip(
             self.model.runs(self.dimension),
             jax.random.split(key, len(self.model.runs(self.dimension))),

@@ -223,7 +223,9 @@ def _attempt(problem, basis, sizes, waves, tolerance, path) -> _Attempt:
             sizes[k],
             box.intervals[k],
             flags[0, k],
-            None if waves is None else (waves[0][k, : sizes[k]], waves[1][k, : sizes[k]]),
+            None
+            if waves is None
+            else (waves[0][k, : sizes[k]], waves[1][k, : sizes[k]]),
         )
         for k in range(box.dimension)
     ]

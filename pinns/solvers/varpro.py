@@ -69,7 +69,7 @@ class Projected:
         self.members = [
             position
             for position, (_, axis) in enumerate(
-                model._groups(problem.box.dimension, self.unknowns)[self.width]
+                model.groups(problem.box.dimension, self.unknowns)[self.width]
             )
             if axis == 0
         ]

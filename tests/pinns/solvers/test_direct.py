@@ -254,9 +254,7 @@ def test_transport_marches_in_windows(x64):
     assert result.info["windows"] > 1
     assert error(problem, result) < 1e-9
     dense = solve_direct(problem, size=24, path="dense")
-    np.testing.assert_allclose(
-        result.params["core"], dense.params["core"], atol=1e-9
-    )
+    np.testing.assert_allclose(result.params["core"], dense.params["core"], atol=1e-9)
     with pytest.raises(ValueError, match="ill-conditioned ones also on [tx]; path='it"):
         solve_direct(problem, size=24, path="diagonalization")
 
@@ -533,11 +531,17 @@ POISSON = pinns.problems.poisson(dimension=2)
         ({"size": 0}, "`size` must be a positive integer, got 0"),
         ({"size": 2.5}, "`size` must be a positive integer, got 2.5"),
         ({"size": (4, 4, 4)}, r"each of the 2 axes .* got \(4, 4, 4\)"),
-        ({"size": 2}, "`size` must be larger than the number of conditions on axis 'x1'"),
+        (
+            {"size": 2},
+            "`size` must be larger than the number of conditions on axis 'x1'",
+        ),
         ({"size": 10_000}, "`size` must give fewer than 1e\\+08 tabulated values"),
         ({"tolerance": 0.0}, "`tolerance` must be a positive number, got 0.0"),
         ({"tolerance": "small"}, "`tolerance` must be a positive number, got 'small'"),
-        ({"dtype": "float16"}, "`dtype` must be one of float32, float64, got 'float16'"),
+        (
+            {"dtype": "float16"},
+            "`dtype` must be one of float32, float64, got 'float16'",
+        ),
         ({"path": "magic"}, "`path` must be one of auto, .* got 'magic'"),
         ({"key": jax.random.key(0)}, "`key` belongs to basis='random_features'"),
     ],
