@@ -210,7 +210,7 @@ def _blocks(quotient: RayleighQuotient, params: Params) -> list[tuple[str, int]]
     """Returns (group, position) of every axis in order; the Tucker core comes last."""
     model = quotient.forms.model
     places: dict[int, tuple[str, int]] = {}
-    for width, members in model._groups(quotient.forms.dimension, 1).items():
+    for width, members in model.groups(quotient.forms.dimension, 1).items():
         for position, (_, axis) in enumerate(members):
             places[axis] = (f"factors_{width}", position)
     blocks = [places[axis] for axis in sorted(places)]

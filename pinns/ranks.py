@@ -291,7 +291,7 @@ def _networks(
     double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     return {
         member: jax.tree.map(lambda leaf, i=i: leaf[i], double[f"factors_{width}"])
-        for width, members in model._groups(d, unknowns).items()
+        for width, members in model.groups(d, unknowns).items()
         for i, member in enumerate(members)
     }
 
@@ -386,7 +386,7 @@ def _rebuilt(
     networks = _networks(model, params, d, unknowns)
     out: Params = {}
     with precision("float64"):
-        for width, members in new._groups(d, unknowns).items():
+        for width, members in new.groups(d, unknowns).items():
             changed = []
             for unknown, axis in members:
                 net = networks[unknown, axis]
