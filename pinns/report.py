@@ -271,3 +271,17 @@ def _method_text(settings: Mapping[str, Any]) -> str:
 def _chosen_text(settings: Mapping[str, Any]) -> str:
     reason = settings.get("reason", "as asked")
     return settings["method"] + ("" if reason == "as asked" else f" ({reason})")
+
+
+def certificate_rows(certificate: Any) -> list[tuple[str, str]]:
+    """Returns the rows of a `pinns.certificate.Certificate` after its residual."""
+    rows = [
+        (f"misfit of {name}", number(v)) for name, v in certificate.boundary.items()
+    ]
+    if certificate.error_bound is None:
+        return [*rows, ("error bound", f"none: {certificate.reason}")]
+    rows.append(("error (RMS) at most", number(certificate.error_bound)))
+    if certificate.relative_error_bound is not None:
+        bound = number(certificate.relative_error_bound)
+        rows.append(("relative L2 error at most", bound))
+    return [*rows, ("by", certificate.theorem)]

@@ -161,13 +161,15 @@ def _eval(command: Eval) -> int:
         )
     errors = report.relative_l2(solution, points)
     largest = report.linf(solution, points)
-    residual = solution.residual_rms()
+    certificate = solution.certificate()
+    residual = certificate.residual
     report.print_table(
         ("measured", "value"),
         [
             *report.error_rows("relative L2 error", errors),
             *report.error_rows("L-infinity error", largest),
             ("residual RMS at unseen points", report.number(residual)),
+            *report.certificate_rows(certificate),
         ],
     )
     print()
@@ -178,6 +180,9 @@ def _eval(command: Eval) -> int:
         more = {
             "linf": report.single(largest),
             "residual_rms": report.finite(residual),
+            "boundary_misfit": dict(certificate.boundary),
+            "error_bound": certificate.error_bound,
+            "relative_error_bound": certificate.relative_error_bound,
         }
         report.print_json(report.record(solution, errors) | more)
     return OK
