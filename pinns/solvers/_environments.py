@@ -248,7 +248,7 @@ def half_sweep(
     Returns:
         New coefficients, all but the last normalized; the environments to the left
         of the axes; per final state of the automata the value of the quadratic
-        function, without its known part; what the solves report, in order.
+        function, (2, S): quadratic and linear part; what the solves report, in order.
     """
     first = cores[0][0]
     left: dict[Any, Array] = {
@@ -293,13 +293,13 @@ def half_sweep(
     return out, sides, _values(left), report
 
 
-def _values(ends: dict[Any, Array]) -> Array:
-    """Returns quadratic + 2 linear, per state as far as all automata have it."""
+def _values(ends: dict[Any, Array]) -> Float[Array, "2 s"]:
+    """Returns quadratic and linear part per state, as far as all automata have it."""
     states = min(end.shape[0] for end in ends.values())
-    total = jnp.zeros(states)
+    total = jnp.zeros((2, states))
     for key, end in ends.items():
-        factor = 2.0 if len(key) == 1 else 1.0
-        total = total + factor * end[:states].reshape(states, -1).sum(1)
+        part = end[:states].reshape(states, -1).sum(1)
+        total = total.at[2 - len(key)].add(len(key) % 2 * part + part)
     return total
 
 

@@ -17,6 +17,7 @@ which is why the stopping rule looks at them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -52,6 +53,8 @@ from pinns.solvers._environments import (
 )
 
 
+# For what runs once and takes longer to compile than to run.
+UNOPTIMIZED = {"xla_backend_optimization_level": 0}
 # Relative to the diagonal of an equilibrated local matrix.
 RIDGE = 1e-13
 # Directions of the features with singular values below this, relatively, are left out.
@@ -108,7 +111,7 @@ def solve_als(
     sweeps: int,
     starts: int = 1,
     tolerance: float = 1e-10,
-    balance: float = 1e4,
+    balance: float | None = None,
     seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     loss: FactoredLoss | None = None,
@@ -165,13 +168,10 @@ def solve_als(
         _check_linear(loss)
         solver = _solver(loss)
         run = _Run(solver, jax.random.split(key, starts), tolerance, report)
-        run.phase(0, 1.0, None)  # compiles what the sweeps run
+        jax.block_until_ready(run.begin(1.0)[2])  # compiles what the sweeps run
         ready = time.perf_counter()
         deadline = None if seconds is None else began + seconds
-        if balance != 1.0 and solver.conditions.any():
-            half = None if deadline is None else 0.5 * (ready + deadline)
-            run.phase((sweeps + 1) // 2, balance, half)
-        stopped = run.phase(sweeps - len(run.losses), 1.0, deadline)
+        stopped = run.phases(sweeps, balance, deadline)
         params, bases, cores = run.params, run.bases, run.cores
         losses = np.stack(run.losses, axis=1)
         best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.inf)[:, -1]))
@@ -206,18 +206,39 @@ class _Run:
         self.condition: Any = None
         self.refused: Any = 0
 
-    def phase(self, sweeps: int, balance: float, deadline: float | None) -> str:
-        """Sweeps with conditions weighted `balance` times as in the loss."""
-        half = self.solver.half
+    def begin(self, balance: float) -> tuple[Network, Network, _State, Array]:
+        """Returns networks with conditions weighted `balance` times as in the loss."""
         network = self.solver.network(self.grams, balance)
-        turned = mirrored_network(network)
         # The environments hold the weights: build them anew, from the left.
         state = _State(self.cores, self.blank)
-        state, _, _ = jax.block_until_ready(half(network, state, active=False))
+        state, values, _ = self.solver.half(network, state, active=False)
+        return network, mirrored_network(network), state, values
+
+    def phases(self, sweeps: int, balance: float | None, deadline) -> str:
+        """Sweeps with falling weights of the conditions, at the end those of the loss.
+
+        The first three quarters of sweeps and time are for the phases before the last.
+        """
+        if balance is None:
+            balance = self.solver.balance(self.begin(1.0)[-1])
+        count = min(math.ceil(math.log10(max(balance, 1.0))), sweeps // 4)
+        began = time.perf_counter()
+        for i in range(count):
+            share = 0.75 * (i + 1) / count
+            until = None if deadline is None else began + share * (deadline - began)
+            number = math.ceil(share * sweeps) - len(self.losses)
+            stopped = self.phase(number, balance ** (1.0 - i / count), until)
+            if stopped == "tolerance":
+                break
+        return self.phase(sweeps - len(self.losses), 1.0, deadline)
+
+    def phase(self, sweeps: int, balance: float, deadline: float | None) -> str:
+        """Sweeps until one of the limits is met, which it returns."""
+        network, turned, state, _ = self.begin(balance)
         stopped = "sweeps"
         for _ in range(sweeps):
-            state, _, back = half(turned, state)
-            state, values, forth = half(network, state)
+            state, _, back = self.solver.half(turned, state)
+            state, values, forth = self.solver.half(network, state)
             self._follow(*jax.device_get((values, back, forth)))
             if np.max(self.steps[-1]) <= self.tolerance:
                 stopped = "tolerance"
@@ -249,7 +270,7 @@ class _Solver:
         self.data = loss.forms.data("float64")
         self.scales = np.asarray(list(loss.plan.group_weights.values()))
         self.conditions = np.asarray([g != RESIDUAL for g in loss.plan.group_weights])
-        known = jax.jit(loss.forms.known)(self.data)
+        known = jax.jit(loss.forms.known, compiler_options=UNOPTIMIZED)(self.data)
         self.known = float(np.sum(self.scales * np.asarray(known)))
         self.floor = 4.0 * float(np.finfo(np.float64).eps) * self.known
         self.links = {
@@ -257,7 +278,7 @@ class _Solver:
             for form in loss.plan.bilinear
             if form.left
         }
-        self.start = jax.jit(jax.vmap(self._start, in_axes=(0, None)))
+        self.start = jax.jit(jax.vmap(self._start, in_axes=(0, None)), compiler_options=UNOPTIMIZED)
 
     def half(self, network: Network, state: _State, *, active: bool = True):
         cores, sides, values, found = _half(self.axis, network, *state, RIDGE, active)
@@ -267,9 +288,22 @@ class _Solver:
         """Returns a state for a sweep in the other direction; see `mirrored`."""
         return _State(*_turned(self.axis, *state))
 
+    def balance(self, values: Array) -> float:
+        """Returns how much stronger the residual is than the conditions, squared.
+
+        From the quadratic parts of both at the starting coefficients, times the
+        square of the dimension, over which conditions on faces are averaged twice.
+        """
+        mean = np.mean(np.asarray(values), axis=0)[0, : len(self.scales)] * self.scales
+        weak = np.sum(mean[self.conditions])
+        strong = np.sum(mean[~self.conditions])
+        if not (weak > 0.0 and strong > weak):
+            return 1.0
+        return float(self.dimension**2 * strong / weak)
+
     def loss_of(self, values: np.ndarray) -> np.ndarray:
         """Returns the loss of every start from the values per group."""
-        return self.known + values[:, : len(self.scales)] @ self.scales
+        return self.known + values.sum(1)[:, : len(self.scales)] @ self.scales
 
     def _start(self, key: Array, data) -> tuple[Params, Bases, dict, _State]:
         k_params, k_cores = jax.random.split(key)
