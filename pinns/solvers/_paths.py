@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from pinns.solvers._diagonal import Diagonalization
 from pinns.solvers._kronecker import contract, scale
 from pinns.solvers._krylov import gmres, lsqr
 from pinns.solvers._system import System, scattered
-
 
 
 # Systems with so few unknowns are solved as one matrix.
@@ -35,7 +34,6 @@ class Outcome:
     condition: float
     residual: float
     iterations: int = 0
-    notes: dict[str, float] = field(default_factory=dict)
 
 
 def choose(system: System) -> str:
@@ -57,8 +55,8 @@ def diagonalization(system: System, tolerance: float) -> Outcome:
     _refuse_extra(system, "diagonalization")
     if not system.sum.exact:
         raise ValueError(
-            f"{system.owner}: path='diagonalization' needs a sum of operators along one "
-            "axis each, got mixed derivatives or coefficients of other axes; "
+            f"{system.owner}: path='diagonalization' needs a sum of operators along "
+            "one axis each, got mixed derivatives or coefficients of other axes; "
             "path='iterative' works"
         )
     if system.inverse.unstable:
