@@ -134,7 +134,7 @@ def make_axis(
     count: int,
     interval: tuple[float, float],
     flags: Sequence[float] = (0.0, 0.0, 0.0),
-    waves: tuple[np.ndarray, np.ndarray] | None = None,
+    waves: Any = None,
 ) -> Axis:
     """Returns the `Axis` of a basis; arguments as there."""
     flags = (float(flags[0]), float(flags[1]), float(flags[2]))
@@ -144,11 +144,9 @@ def make_axis(
     elif kind == "fourier":
         size = int(1.6 * count) + 12 + hard
     else:
-        size = 2 * count
+        # Enough to integrate the products of the two fastest to rounding.
+        size = int(np.abs(waves[0]).max()) + 16 + hard
     transform, plain = _orthonormal(kind, count, interval, flags, waves, size)
-    if kind == "random_features":
-        # Few combinations are left, and fewer nodes integrate their products.
-        size = min(size, int(1.25 * transform.shape[1]) + 10)
     nodes, weights = _rule(size, interval)
     values = _raw(kind, count, interval, NO_ENVELOPE, waves, nodes, 0)[0] @ plain
     tests = (values * weights[:, None]).T

@@ -4,7 +4,6 @@ import string
 
 import hypothesis
 import hypothesis.strategies as st
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,7 +61,7 @@ def test_functions_of_an_axis_are_orthonormal(kind, flags):
     axis = make_axis(kind, 20, (-1.0, 3.0), flags, own)
     values = axis.jets(axis.nodes, 0)[0]
     gram = values.T @ (axis.weights[:, None] * values)
-    # Random features are orthonormal on more nodes than are kept.
+    # The smallest combinations of random features are blown up by 1e9.
     atol = 1e-6 if kind == "random_features" else 1e-11
     np.testing.assert_allclose(gram, np.eye(axis.rank), atol=atol)
     np.testing.assert_allclose(axis.weights.sum(), 1.0, rtol=1e-13)
@@ -197,7 +196,3 @@ def test_lsqr_equals_a_dense_least_squares(rng):
     np.testing.assert_allclose(found.residual, gap, rtol=1e-10)
     zero = lsqr(lambda x: matrix @ x, lambda y: matrix.T @ y, 0.0 * right, 1e-13, 9)
     assert not zero.solution.any()
-
-
-def test_jax_is_not_asked_for_float64_globally():
-    assert jnp.zeros(()).dtype == jnp.float32 or jax.config.jax_enable_x64
