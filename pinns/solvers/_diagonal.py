@@ -52,8 +52,8 @@ class Diagonalization:
         pencils: one per axis.
         shift: c.
 
-    `bad`: axes with ill-conditioned eigenvectors. `unstable`: those beyond the one that is
-    kept whole; with any, results are only good as a preconditioner.
+    `bad`: axes with ill-conditioned eigenvectors. `unstable`: those beyond the one that
+    is kept whole; with any, results are only good as a preconditioner.
     """
 
     def __init__(self, pencils: Sequence[Pencil], shift: float):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,7 +34,6 @@ class Outcome:
     condition: float
     residual: float
     iterations: int = 0
-    notes: dict[str, float] = field(default_factory=dict)
 
 
 def choose(system: System) -> str:
@@ -56,8 +55,8 @@ def diagonalization(system: System, tolerance: float) -> Outcome:
     _refuse_extra(system, "diagonalization")
     if not system.sum.exact:
         raise ValueError(
-            f"{system.owner}: path='diagonalization' needs a sum of operators along one "
-            "axis each, got mixed derivatives or coefficients of other axes; "
+            f"{system.owner}: path='diagonalization' needs a sum of operators along "
+            "one axis each, got mixed derivatives or coefficients of other axes; "
             "path='iterative' works"
         )
     if system.inverse.unstable:

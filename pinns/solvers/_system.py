@@ -22,7 +22,7 @@ import numpy as np
 from pinns.problem import Problem
 from pinns.solvers._axes import Axis, Constraint, eliminate
 from pinns.solvers._diagonal import Diagonalization, Pencil
-from pinns.solvers._kronecker import Rows, contract, scale
+from pinns.solvers._kronecker import Rows, contract
 from pinns.solvers._tables import Table
 
 
@@ -195,7 +195,7 @@ class System:
         return Diagonalization(self.sum.pencils, self.sum.shift)
 
     def _kronecker_sum(self) -> KroneckerSum:
-        """Returns the sum of one-dimensional operators, averaged where there is none."""
+        """Returns the sum of 1-D operators, averaged where there is none."""
         d = self.dimension
         mass = [
             t @ axis.jets(axis.nodes, 0)[0] @ n
@@ -222,9 +222,9 @@ class System:
                 shift += middle
                 varying = [k for k in range(d) if values.shape[k] > 1]
                 effects = {k: _mean(values, {k}) - middle for k in varying}
-            model = sum(_placed(e, k, d) for k, e in effects.items())
-            if not touched:
-                model = model + middle
+            model = np.asarray(0.0 if touched else middle)
+            for k, effect in effects.items():
+                model = model + _placed(effect, k, d)
             gap = np.abs(values - model).max()
             exact = exact and gap <= EQUAL * np.abs(values).max(initial=0.0)
             for k, effect in effects.items():
@@ -329,8 +329,8 @@ class System:
         if found.null.shape[1] < 1:
             name = self.problem.box.names[k]
             raise ValueError(
-                f"{self.owner}: `size` must be larger than the number of conditions on "
-                f"axis {name!r} ({len(own)}), got {self.axes[k].count} basis functions, "
+                f"{self.owner}: `size` must be larger than the number of conditions "
+                f"on axis {name!r} ({len(own)}), got {self.axes[k].count} functions, "
                 f"{rank} of them independent"
             )
         return found
@@ -388,11 +388,6 @@ def scattered(core: np.ndarray, factors: Sequence[np.ndarray]) -> np.ndarray:
     for factor in factors[1:]:
         state = np.einsum("nr...,nr->n...", state, factor)
     return state
-
-
-def root_scaled(values: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns values times root weights; see `System.least_squares`."""
-    return scale(values, weights)
 
 
 def _face_axis(table: Table) -> int:

@@ -1,4 +1,4 @@
-"""Linear terms of a problem as tables: what multiplies each derivative, on tensor grids.
+"""Linear terms of a problem as tables: what multiplies each derivative, on grids.
 
 A linear term is `r = sum_l c_l(x) D^{a_l} u + f(x)`. Its derivative in direction of one
 leaf alone is the coefficient `c_l` on all points, exactly, separable or not; its value
@@ -25,7 +25,7 @@ from pinns.program import LeafKey
 # Relative difference of the derivative at two states, above which a term is nonlinear.
 NONLINEAR = 1e-9
 # The program runs once: optimizing it takes longer than it saves.
-QUICK = {"xla_backend_optimization_level": 0}
+QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def tables(
         found = jax.tree.map(np.asarray, jax.block_until_ready(compiled(arrays, one)))
     done = time.perf_counter()
     flat = [
-        Table(term, keys, *parts[:2], float(parts[2]))
+        Table(term, keys, parts[0], parts[1], float(parts[2]))
         for (term, _), keys, parts in zip(placed, leaves, found, strict=True)
     ]
     count = len(problem.terms)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -87,8 +88,7 @@ def march(
     edges = np.linspace(*whole.interval, count + 1)
     size = min(whole.count, math.ceil(whole.count / count) + EXTRA)
     pieces = [
-        make_axis(whole.kind, size, (float(a), float(b)))
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        make_axis(whole.kind, size, (float(a), float(b))) for a, b in pairwise(edges)
     ]
     nodes = [axis.nodes for axis in system.axes]
     nodes[k] = np.concatenate([piece.nodes for piece in pieces])

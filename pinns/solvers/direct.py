@@ -52,6 +52,7 @@ SINGULAR, ILL_CONDITIONED = 1e15, 1e12
 UNRESOLVED = 0.1
 # Sizes that the automatic choice starts from, and its limits.
 START = {1: 24, 2: 16, 3: 16, 4: 10, 5: 8, 6: 6}
+LARGEST = 1000
 MAX_SIZE, MAX_UNKNOWNS = 192, 400_000
 RANDOM_SIZES = {1: 80, 2: 80, 3: 64, 4: 40, 5: 24}
 
@@ -319,8 +320,8 @@ def _check(problem, basis, key, dtype, path) -> None:
     if len(problem.unknowns) > 1 or problem.equations > 1:
         raise ValueError(
             f"{OWNER}: `problem` must be one equation for one unknown, got "
-            f"{problem.equations} for ({', '.join(problem.unknowns)}); the methods adam "
-            "and lbfgs work"
+            f"{problem.equations} for ({', '.join(problem.unknowns)}); the methods "
+            "adam and lbfgs work"
         )
     for name, value, allowed in (
         ("basis", basis, BASES),
@@ -356,7 +357,10 @@ def _sizes(problem: Problem, basis: str, size) -> tuple[int, ...]:
             f"{OWNER}: `size` must be one integer or one for each of the {d} axes "
             f"{problem.box.names}, got {size!r}"
         )
-    return tuple(positive_integer(n, OWNER, "size") for n in entries)
+    sizes = tuple(positive_integer(n, OWNER, "size") for n in entries)
+    if max(sizes) > LARGEST:
+        raise ValueError(f"{OWNER}: `size` must be at most {LARGEST}, got {size!r}")
+    return sizes
 
 
 def _check_memory(problem: Problem, axes: Sequence[Axis], sizes) -> None:
@@ -364,9 +368,9 @@ def _check_memory(problem: Problem, axes: Sequence[Axis], sizes) -> None:
     values = grid * (problem.box.dimension + 2)
     if values > MAX_VALUES:
         raise ValueError(
-            f"{OWNER}: `size` must give fewer than {MAX_VALUES:.0e} tabulated values, "
-            f"got {sizes!r} with about {values:.1e}; the methods als, lbfgs and adam do "
-            "not form the grid"
+            f"{OWNER}: `size` must give fewer than {MAX_VALUES:.0e} tabulated "
+            f"values, got {sizes!r} with about {values:.1e}; the methods lbfgs and "
+            "adam do not need the grid"
         )
 
 

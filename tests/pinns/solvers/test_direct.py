@@ -1,8 +1,5 @@
 """Direct solves: exact where they must be, the same by every path, honest elsewhere."""
 
-import itertools
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,9 +22,12 @@ def error(problem, result, points=24):
     return solution(problem, result).relative_l2(points)
 
 
-def laplacian_of(function, box):
-    orders = np.eye(box.dimension, dtype=int) * 2
-    return lambda *x: sum(partial(function, tuple(o))(*x) for o in orders)
+def laplacian_of(function, signs):
+    orders = np.eye(len(signs), dtype=int) * 2
+    return lambda *x: sum(
+        sign * partial(function, tuple(o))(*x)
+        for sign, o in zip(signs, orders, strict=True)
+    )
 
 
 # -- exactness on polynomials -------------------------------------------------------
@@ -66,12 +66,14 @@ def axis_conditions(kind, name, k, d):
 def polynomial_problem(kinds):
     d = len(kinds)
     box = pinns.Box(**{"xyzw"[k]: (-0.5, 1.0 + 0.25 * k) for k in range(d)})
-    source = laplacian_of(polynomial, box)
+    # Both values at one end belong to a wave equation, not to Laplace's.
+    signs = [-1.0 if kind == "initial" else 1.0 for kind in kinds]
+    source = laplacian_of(polynomial, signs)
 
     def residual(u, *x):
         total = -1.5 * u + 1.5 * polynomial(*x) - source(*x)
-        for name in box.names:
-            total = total + u.d(name, 2)
+        for sign, name in zip(signs, box.names, strict=True):
+            total = total + sign * u.d(name, 2)
         return total
 
     conditions = [
@@ -166,14 +168,15 @@ def test_agrees_with_a_dense_kronecker_collocation():
     box = pinns.Box(x=(-1.0, 1.0), y=(-1.0, 1.0))
 
     def residual(u, x, y):
-        return u.d("x", 2) + u.d("y", 2) + 3.0 * u - jnp.exp(x - 2.0 * y) * jnp.cos(x)
+        return u.d("x", 2) + u.d("y", 2) + 3.0 * u - jnp.sin(x + y) - 3.0 * x * y
 
+    # No exact solution is told; smooth, because source and values fit at the corners.
     problem = pinns.Problem(
-        box, residual, [pinns.Dirichlet(lambda x, y: jnp.sin(x + y) + x)]
+        box, residual, [pinns.Dirichlet(lambda x, y: jnp.sin(x + y) + x * y)]
     )
 
     def reference(x, y):
-        return np.exp(x - 2.0 * y) * np.cos(x), np.sin(x + y) + x
+        return np.sin(x + y) + 3.0 * x * y, np.sin(x + y) + x * y
 
     x, values = collocated(reference, 22, 3.0)
     result = solve_direct(problem, size=22)
@@ -255,7 +258,7 @@ def test_transport_marches_in_windows(x64):
     assert error(problem, result) < 1e-9
     dense = solve_direct(problem, size=24, path="dense")
     np.testing.assert_allclose(result.params["core"], dense.params["core"], atol=1e-9)
-    with pytest.raises(ValueError, match="ill-conditioned ones also on [tx]; path='it"):
+    with pytest.raises(ValueError, match=r"ones also on [tx]; path='it"):
         solve_direct(problem, size=24, path="diagonalization")
 
 
@@ -309,7 +312,8 @@ def test_flow_mixing_to_the_error_of_its_basis():
     assert result.info["algebraic_residual"] <= 1e-6
     t, x = np.linspace(0.0, 2.0, 9), np.linspace(-4.0, 4.0, 60)
     with jax.enable_x64(True):
-        exact = np.asarray(problem.exact[0](t[:, None, None], x[:, None], x[None]))
+        grid = [jnp.asarray(c) for c in np.ix_(t, x, x)]
+        exact = np.asarray(problem.exact[0](*grid))
         found = np.asarray(solution(problem, result)(t, x, x))
     columns = np.polynomial.legendre.legvander(x / 4.0, 25)
     project = columns @ np.linalg.pinv(columns)
@@ -322,13 +326,13 @@ def test_fourier_with_periodic_conditions(x64):
         return jnp.exp(jnp.sin(x)) * jnp.cos(y - jnp.sin(2.0 * x))
 
     box = pinns.Box(x=(0.0, 2.0 * np.pi), y=(-np.pi, np.pi))
-    source = laplacian_of(exact, box)
+    source = laplacian_of(exact, (1.0, 1.0))
 
     def residual(u, x, y):
         return u.d("x", 2) + u.d("y", 2) - u - source(x, y) + exact(x, y)
 
     problem = pinns.Problem(box, residual, [pinns.Periodic(("x", "y"))], exact=exact)
-    for basis, size, bound in (("fourier", 45, 1e-11), ("chebyshev", 40, 1e-5)):
+    for basis, size, bound in (("fourier", 55, 1e-11), ("chebyshev", 40, 1e-5)):
         result = solve_direct(problem, basis=basis, size=size)
         assert result.info["path"] == "diagonalization"
         assert error(problem, result) < bound
@@ -338,10 +342,12 @@ def test_fourier_with_periodic_conditions(x64):
 
 
 @pytest.mark.parametrize("basis", ["chebyshev", "legendre", "random_features"])
-def test_result_is_an_ordinary_model(basis, key, x64, tmp_path):
+def test_result_is_an_ordinary_model(basis, key, x64):
     problem = pinns.problems.poisson(dimension=3)
-    options = {"key": key} if basis == "random_features" else {}
-    result = solve_direct(problem, basis=basis, size=(9, 12, 9), **options)
+    options = {"size": (12, 15, 12)}
+    if basis == "random_features":
+        options = {"key": key, "size": (40, 44, 40)}
+    result = solve_direct(problem, basis=basis, **options)
     assert isinstance(result.model, pinns.Tucker)
     fresh = jax.eval_shape(
         lambda k: result.model.init(k, problem.box, dtype="float64"), key
@@ -352,7 +358,8 @@ def test_result_is_an_ordinary_model(basis, key, x64, tmp_path):
     found = solution(problem, result)
     x = np.linspace(0.1, 0.9, 4)
     slope = found.d("x2")(0.3, x, 0.6)
-    bound = 1e-6 if basis == "random_features" else 1e-9
+    # A derivative of random features has about a digit less than their values.
+    bound = 1e-5 if basis == "random_features" else 1e-9
     np.testing.assert_allclose(slope, np.pi / 2 * np.cos(np.pi * x / 2), atol=bound)
     # The report and the evaluation of the model are two programs: they must agree.
     interior = float(np.mean([found.residual_rms(seed=s) for s in range(3)]))
@@ -408,158 +415,3 @@ def test_seconds_are_told_apart():
     info = solve_direct(pinns.problems.poisson(dimension=2), size=8).info
     assert info["compile_seconds"] > 0.0
     assert info["solve_seconds"] > 0.0
-
-
-# -- refusals -----------------------------------------------------------------------
-
-
-def nonlinear_condition():
-    class Square(pinns.Dirichlet):
-        def terms(self, box, unknown):
-            terms = super().terms(box, unknown)
-            inner = terms[0].function
-
-            def function(source, coordinates):
-                return [v**2 for v in inner(source, coordinates)]
-
-            return [type(terms[0])(**{**terms[0].__dict__, "function": function})]
-
-    return pinns.Problem(
-        pinns.Box(x=(0.0, 1.0)), lambda u: u.d("x", 2), [Square(1.0, name="square")]
-    )
-
-
-@pytest.mark.parametrize(
-    ("make", "name"),
-    [
-        (pinns.problems.klein_gordon, "residual"),
-        (pinns.problems.burgers1d, "residual"),
-        (nonlinear_condition, "square on x"),
-    ],
-)
-def test_nonlinear_terms_are_named(make, name):
-    with pytest.raises(ValueError, match=f"the term '{name}' is not linear.*adam and"):
-        solve_direct(make(), size=8)
-
-
-def test_systems_are_refused():
-    box = pinns.Box(x=(0.0, 1.0))
-    problem = pinns.Problem(
-        box, lambda u, v: (u.d("x") - v, v.d("x") + u), unknowns=("u", "v")
-    )
-    with pytest.raises(ValueError, match=r"got 2 for \(u, v\); the methods adam"):
-        solve_direct(problem, size=8)
-
-
-def string(conditions):
-    return pinns.Problem(
-        pinns.Box(t=(0.0, 1.0), x=(0.0, 1.0)),
-        lambda u: u.d("t", 2) - u.d("x", 2),
-        conditions,
-        name="string",
-    )
-
-
-def test_missing_conditions_are_singular():
-    problem = string([pinns.Initial("t", 1.0), pinns.Dirichlet(0.0, axes="x")])
-    for path in ("diagonalization", "dense"):
-        with pytest.raises(ValueError, match=r"'string' in this basis are singular"):
-            solve_direct(problem, size=14, path=path)
-
-
-def test_eigenvalues_are_singular():
-    problem = pinns.Problem(
-        pinns.Box(x=(0.0, 1.0), y=(0.0, 1.0)),
-        lambda u, x: u.d("x", 2) + u.d("y", 2) + 2.0 * np.pi**2 * u - x,
-        [pinns.Dirichlet(0.0)],
-    )
-    with pytest.raises(ValueError, match="an eigenvalue may be met"):
-        solve_direct(problem, size=16)
-
-
-def test_ill_conditioned_equations_warn():
-    shift = np.pi**2 * (1.0 + 1e-11)
-    problem = pinns.Problem(
-        pinns.Box(x=(0.0, 1.0)),
-        lambda u, x: u.d("x", 2) + shift * u - x,
-        [pinns.Dirichlet(0.0)],
-    )
-    with pytest.warns(UserWarning, match=r"ill-conditioned \(about"):
-        solve_direct(problem, size=20)
-
-
-def test_unresolved_solutions_warn():
-    with pytest.warns(UserWarning, match="the basis does not resolve the solution"):
-        solve_direct(pinns.problems.helmholtz3d(), size=8)
-
-
-def test_iterations_without_convergence_warn(monkeypatch, x64):
-    monkeypatch.setattr("pinns.solvers._paths.MAX_ITERATIONS", 3)
-    with pytest.warns(UserWarning, match="GMRES stopped after 3 iterations"):
-        solve_direct(variable(), size=16, path="iterative")
-
-
-def test_paths_say_what_they_cannot_do(x64):
-    with pytest.raises(ValueError, match="needs a sum of operators along one axis"):
-        solve_direct(variable(), size=8, path="diagonalization")
-    along_face = variable(alpha=lambda x: 1.0 + x)
-    for path, (problem, message) in itertools.product(
-        ("diagonalization", "dense", "iterative"),
-        [(along_face, r"got 'robin\(y, lower\)"), (variable(data=True), "data cond")],
-    ):
-        with pytest.raises(ValueError, match=message):
-            solve_direct(problem, size=8, path=path)
-
-
-def test_non_finite_coefficients_are_named():
-    problem = pinns.Problem(
-        pinns.Box(x=(-1.0, 1.0)),
-        lambda u, x: u.d("x", 2) - jnp.sqrt(x),
-        [pinns.Dirichlet(0.0)],
-    )
-    with pytest.raises(ValueError, match="'residual' is not finite"):
-        solve_direct(problem, size=8)
-
-
-POISSON = pinns.problems.poisson(dimension=2)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"basis": "wavelets"}, "`basis` must be one of chebyshev, .*got 'wavelets'"),
-        ({"size": 0}, "`size` must be a positive integer, got 0"),
-        ({"size": 2.5}, "`size` must be a positive integer, got 2.5"),
-        ({"size": (4, 4, 4)}, r"each of the 2 axes .* got \(4, 4, 4\)"),
-        (
-            {"size": 2},
-            "`size` must be larger than the number of conditions on axis 'x1'",
-        ),
-        ({"size": 10_000}, "`size` must give fewer than 1e\\+08 tabulated values"),
-        ({"tolerance": 0.0}, "`tolerance` must be a positive number, got 0.0"),
-        ({"tolerance": "small"}, "`tolerance` must be a positive number, got 'small'"),
-        (
-            {"dtype": "float16"},
-            "`dtype` must be one of float32, float64, got 'float16'",
-        ),
-        ({"path": "magic"}, "`path` must be one of auto, .* got 'magic'"),
-        ({"key": jax.random.key(0)}, "`key` belongs to basis='random_features'"),
-    ],
-)
-def test_options_are_checked(options, message):
-    with pytest.raises(ValueError, match=message):
-        solve_direct(POISSON, **options)
-
-
-def test_types_are_checked():
-    with pytest.raises(TypeError, match=r"`problem` must be a pinns.Problem, got 3"):
-        solve_direct(3)
-    for bad in (None, 0, jax.random.PRNGKey(0)):
-        with pytest.raises(TypeError, match="`key` must be a typed random key"):
-            solve_direct(POISSON, basis="random_features", key=bad)
-
-
-def test_well_posed_problems_do_not_warn():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        solve_direct(POISSON, size=10)
