@@ -11,8 +11,8 @@ import copy
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ import numpy as np
 from pinns.conditions import Term
 from pinns.domain import positive_integer, precision
 from pinns.error_bound import NoBoundError, Stability, stability
+from pinns.evaluation import Model
 from pinns.factored import FactoredLoss
 from pinns.losses import GridLoss
 from pinns.problem import Problem
@@ -31,6 +32,7 @@ from pinns.solution import Solution, random_points
 MIN_POINTS = 64
 # Terms that are not separable are integrated on grids of at most this many values.
 MAX_GRID = 10**6
+MIN_GRID_POINTS = 8
 # Root mean squares beyond this ratio have parted: the square of sampling noise on
 # 4,096 points is far smaller.
 OVERFIT_RATIO = 2.0
@@ -173,40 +175,50 @@ def _noise(solution: Solution, seed: int) -> float:
 
 def _integrated(solution: Solution, points: int | None) -> dict[str, float] | str:
     """Returns mean squares of residual, terms and solution, or why there are none."""
-    problem, model = solution.problem, solution.model
-    clone = _separate_terms(problem)
-    d = problem.box.dimension
-    floor: Callable[[Any], float] = lambda prepared: 0.0  # noqa: E731
+    found = _norms(solution.problem, solution.model, points)
+    if isinstance(found, str):
+        return found
+    names, run, prepared, noise = found
     with precision("float64"):
         params = jax.tree.map(lambda p: jnp.asarray(p, "float64"), solution.params)
-        loss: Any = None
+        groups = np.asarray(run(params, prepared)[1])
+    squares = dict(zip(names, (np.maximum(groups, 0.0) + noise).tolist(), strict=True))
+    squares["norm"] = max(squares["norm"] - 2.0 * noise, 0.0)
+    return squares
+
+
+@lru_cache(maxsize=8)
+def _norms(problem: Problem, model: Model, points: int | None) -> tuple | str:
+    """Returns group names, compiled mean squares, their arrays and rounding noise.
+
+    Kept between calls: a certificate may be asked for again and again in training.
+    """
+    clone = _separate_terms(problem)
+    d = problem.box.dimension
+    with precision("float64"):
         refused = "a pointwise network has no factored norms"
         if isinstance(model, Separable):
             width = 2 * model.net.num_features
             count = max(MIN_POINTS, width) if points is None else points
             rule = problem.box.points(count, "gauss_legendre", dtype="float64")
             try:
-                loss = FactoredLoss(clone, model, rule, choose="factored")
-                floor = loss.floor
+                factored = FactoredLoss(clone, model, rule, choose="factored")
             except ValueError as error:
                 refused = str(error)
-        if loss is None:
-            room = int(MAX_GRID ** (1 / d) + 1e-9)
-            count = min(MIN_POINTS, room) if points is None else points
-            if count**d > MAX_GRID or count < 8:
-                return (
-                    f"its norms cannot be integrated: {refused}; a grid of {count} "
-                    f"points per axis has {float(count) ** d:.1e} values"
-                )
-            rule = problem.box.points(count, "gauss_legendre", dtype="float64")
-            loss = GridLoss(clone, model, (count,) * d, "float64")
-        prepared = loss.prepare(rule)
-        _, groups = jax.jit(loss.__call__)(params, prepared)
-        noise = floor(prepared)
-    squares = np.maximum(np.asarray(groups), 0.0) + noise
-    found = dict(zip(clone.groups, squares.tolist(), strict=True))
-    found["norm"] = max(found["norm"] - 2.0 * noise, 0.0)
-    return found
+            else:
+                data = factored.prepare(rule)
+                run = jax.jit(factored.__call__)
+                return clone.groups, run, data, factored.floor(data)
+        room = int(MAX_GRID ** (1 / d) + 1e-9)
+        count = min(MIN_POINTS, room) if points is None else points
+        if count**d > MAX_GRID or count < MIN_GRID_POINTS:
+            return (
+                f"its norms cannot be integrated: {refused}; a grid of {count} "
+                f"points per axis has {float(count) ** d:.1e} values"
+            )
+        rule = problem.box.points(count, "gauss_legendre", dtype="float64")
+        grid = GridLoss(clone, model, (count,) * d, "float64")
+        return clone.groups, jax.jit(grid.__call__), grid.prepare(rule), 0.0
 
 
 def _separate_terms(problem: Problem) -> Problem:

@@ -308,7 +308,7 @@ def _normalized(quotient, model, params: Params, rule: Sequence[AxisPoints]) -> 
         )[0]
         # Every factor integrated: the contraction is linear in each.
         ones = [
-            jnp.tensordot(q.weights, values, axes=(0, 0))[None]
+            jnp.tensordot(jnp.asarray(q.weights), values, axes=(0, 0))[None]
             for (values,), q in zip(jets, rule, strict=True)
         ]
         return model.pointwise_contraction(model.core(p), ones)[0]

@@ -51,6 +51,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,7 @@ class Stability:
     faces: dict[int, float] | None
 
 
+@lru_cache(maxsize=16)
 def stability(problem: Problem) -> Stability:
     """Returns the stability constants of a problem.
 

@@ -55,7 +55,7 @@ POINTS = 64
 MAX_TABLE = 10**6
 MIN_GRID_POINTS = 24
 # Known functions that are not separable as written are split to this tolerance.
-SPLIT_TOLERANCE = 1e-14
+SPLIT_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -412,8 +412,8 @@ def _matrix_cut(table: np.ndarray, split: int) -> Cut:
 def _of_solution(solution: Solution, unknown: int, points, method: str) -> Separability:
     problem, model = solution.problem, solution.model
     box, name = problem.box, problem.unknowns[unknown]
-    plain = isinstance(model, Separable) and problem.lifts[unknown] is None
-    if method == "grid" or not plain:
+    lifted = problem.lifts[unknown] is not None
+    if method == "grid" or lifted or not isinstance(model, Separable):
         if method == "factored":
             raise ValueError(
                 "pinns.separability: method='factored' takes CP, tensor-train and "
