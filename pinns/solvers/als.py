@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from pinns.domain import AxisPoints, positive_integer, positive_number, precision
 from pinns.factored.loss import FactoredLoss
@@ -278,7 +278,9 @@ class _Solver:
             for form in loss.plan.bilinear
             if form.left
         }
-        self.start = jax.jit(jax.vmap(self._start, in_axes=(0, None)), compiler_options=UNOPTIMIZED)
+        self.start = jax.jit(
+            jax.vmap(self._start, in_axes=(0, None)), compiler_options=UNOPTIMIZED
+        )
 
     def half(self, network: Network, state: _State, *, active: bool = True):
         cores, sides, values, found = _half(self.axis, network, *state, RIDGE, active)
