@@ -21,9 +21,10 @@ Nam et al., MADGNet, CVPR 2024 (average, maximum and minimum of all frequencies)
 
 import operator
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -107,16 +108,27 @@ def multi_frequency_statistics(
     if method == "auto":
         foldable = size % BASE == 0 and size >= SMALLEST_FOLD
         method = "fold" if foldable else "separable"
+    return _statistics(array, pairs, size, method)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3), inline=True)
+def _statistics(
+    array: Float[Array, "*b h w c"], pairs: Pairs, size: int, method: Method
+) -> FrequencyStatistics:
     wide = _flat(array)
-    pooled = pool_axis(pool_axis(wide, 1, size), 2, size)
+    maps = pool_axis(pool_axis(wide, 1, size), 2, size)
     if method == "direct":
-        found = folds.direct(pooled, pairs, size)
-    else:
-        length = BASE if method == "fold" else size
-        high, low = folds.fold(pooled) if method == "fold" else (pooled, pooled)
+        found = folds.direct(maps, pairs, size)
+    elif method == "fold":
+        bases = basis(size)[:, :BASE]
         found = (
             _average(wide, pairs, size),
-            *folds.extremes(high, low, pairs, basis(size)[:, :length]),
+            *folds.extremes(*folds.fold(maps), pairs, bases),
+        )
+    else:
+        found = (
+            _average(wide, pairs, size),
+            *folds.extremes(maps, maps, pairs, basis(size)),
         )
     shape = (*array.shape[:-3], array.shape[-1])
     return FrequencyStatistics(
@@ -165,6 +177,13 @@ def grouped_frequency_coefficients(
             f"{where}: `x` must have a multiple of {len(pairs)} channels, a group per "
             f"frequency, got shape {array.shape}"
         )
+    return _grouped(array, pairs, size)
+
+
+@partial(jax.jit, static_argnums=(1, 2), inline=True)
+def _grouped(
+    array: Float[Array, "*b h w c"], pairs: Pairs, size: int
+) -> Float[Array, "*b c"]:
     wide = _flat(array)
     batch, height, width, channels = wide.shape
     rows, columns = _carried(pairs, size, height, width)
