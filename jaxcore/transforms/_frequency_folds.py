@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 BASE = 7
 Pairs = tuple[tuple[int, int], ...]
 Maps = Float[Array, "b h w c"]
+Cells = Float[Array, "b 7 7 c"]
 PerChannel = Float[Array, "b c"]
 
 
@@ -53,7 +54,7 @@ def direct(
     return average, maximum, minimum
 
 
-def fold(maps: Maps) -> tuple[Maps, Maps]:
+def fold(maps: Maps) -> tuple[Cells, Cells]:
     """Return maxima and minima over the mirrored copies of each cell, `(b, 7, 7, c)`.
 
     `cos(pi u m (p + 1/2) / (7 m))` is even about the borders of blocks of 7: along an
@@ -64,7 +65,9 @@ def fold(maps: Maps) -> tuple[Maps, Maps]:
     return high, low
 
 
-def _fold_axis(maps: Maps, axis: int, *, highest: bool) -> Maps:
+def _fold_axis(
+    maps: Float[Array, "b _ _ c"], axis: int, *, highest: bool
+) -> Float[Array, "b _ _ c"]:
     before, after = maps.shape[:axis], maps.shape[axis + 1 :]
     blocks = maps.reshape(*before, -1, BASE, *after)
     reduce = jnp.max if highest else jnp.min

@@ -8,8 +8,9 @@ A channel `X`, pooled to a grid of P x P, is multiplied by K basis images
 with frequencies `(u_k, v_k)` from a 7 x 7 grid that `m = P // 7` stretches. Three exact
 reductions take the place of K passes over the map:
 
-* the average is one inner product of the input with the mean basis image, which the
-  transposed pooling carries back to the size of the input;
+* the average is one inner product with the mean basis image, of the pooled map or of
+  the input, to whose size the transposed pooling carries the image back; the smaller
+  of the two is read;
 * on `P = 7 m` the bases repeat with mirrored period 7, so that sums, maxima and minima
   over the copies of each of 49 cells are all that is needed of the map;
 * extremes of `X B_u B_v` are extremes along the width of extremes along the height,
@@ -38,8 +39,8 @@ from jaxcore.transforms._trig_arguments import Values, check_real
 
 Method = Literal["auto", "fold", "separable", "direct"]
 METHODS = ("auto", "fold", "separable", "direct")
-# Below it a map is so small that folding saves nothing (measured on CPU).
-SMALLEST_FOLD = 28
+# Smaller maps are read K times as fast as they are reduced (measured on CPU).
+SMALLEST_REDUCED = 28
 
 
 class FrequencyStatistics(NamedTuple):
@@ -76,7 +77,8 @@ def multi_frequency_statistics(
       grid: P, static, at least 7. The frequencies are multiplied by `P // 7`.
       method: "direct" goes over the map once per frequency; "separable" takes extremes
         axis by axis; "fold" does so on 7 x 7 cells and needs a multiple of 7; "auto"
-        folds from P = 28 on. None holds more than a few maps at once.
+        is direct below P = 28, and from there on folds or, where it cannot, is
+        separable. None holds more than a few maps at once.
 
     Returns:
       `FrequencyStatistics(average, maximum, minimum)`, each `(*b, C)`, of the dtype of
@@ -105,9 +107,10 @@ def multi_frequency_statistics(
         raise ValueError(
             f"{where}: `grid` must be a multiple of {BASE} to be folded, got {grid}"
         )
-    if method == "auto":
-        foldable = size % BASE == 0 and size >= SMALLEST_FOLD
-        method = "fold" if foldable else "separable"
+    if method == "auto" and size < SMALLEST_REDUCED:
+        method = "direct"
+    elif method == "auto":
+        method = "separable" if size % BASE else "fold"
     return _statistics(array, pairs, size, method)
 
 
@@ -122,12 +125,12 @@ def _statistics(
     elif method == "fold":
         bases = basis(size)[:, :BASE]
         found = (
-            _average(wide, pairs, size),
+            _average(wide, maps, pairs, size),
             *folds.extremes(*folds.fold(maps), pairs, bases),
         )
     else:
         found = (
-            _average(wide, pairs, size),
+            _average(wide, maps, pairs, size),
             *folds.extremes(maps, maps, pairs, basis(size)),
         )
     shape = (*array.shape[:-3], array.shape[-1])
@@ -208,11 +211,16 @@ def _carried(
     return rows, columns
 
 
-def _average(wide: Array, pairs: Pairs, size: int) -> Float[Array, "b c"]:
-    _, height, width, _ = wide.shape
-    rows, columns = _carried(pairs, size, height, width)
+def _average(
+    wide: Float[Array, "b h w c"],
+    maps: Float[Array, "b p p c"],
+    pairs: Pairs,
+    size: int,
+) -> Float[Array, "b c"]:
+    source = wide if wide.size < maps.size else maps
+    rows, columns = _carried(pairs, size, *source.shape[1:3])
     mean = (rows.T @ columns) / (len(pairs) * size**2)
-    return jnp.sum(wide * _constant(mean, wide)[None, :, :, None], axis=(1, 2))
+    return jnp.sum(source * _constant(mean, source)[None, :, :, None], axis=(1, 2))
 
 
 def _constant(values: np.ndarray, like: Array) -> Array:

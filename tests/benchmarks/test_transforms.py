@@ -61,7 +61,7 @@ def test_tables(dct_rows, attention_rows):
     }
     for name, start in [
         ("dct", "| 2 × 8 × 8 | float32 |"),
-        ("dct_attention", "| 1 × 2"),
+        ("dct_attention", "| 1 × 7² × 2 | 7 |"),
     ]:
         header, marks, first, _, empty, caption = tables.TABLES[name](results).split(
             "\n"

@@ -117,6 +117,28 @@ def test_no_array_of_all_products():
             assert plan.memory_analysis().temp_size_in_bytes < 8 * x.nbytes
 
 
+@pytest.mark.parametrize(
+    ("size", "same"), [(7, "direct"), (27, "direct"), (28, "fold"), (29, "separable")]
+)
+def test_auto(size, same):
+    x = jnp.ones((1, size, size, 1))
+    programs = [
+        str(jax.make_jaxpr(lambda x, m=m: statistics(x, TOP[:2], size, method=m))(x))
+        for m in ("auto", same)
+    ]
+    assert programs[0] == programs[1]
+
+
+def test_average_of_inputs_smaller_and_larger_than_the_grid(x64, rng):
+    small, large = (
+        rng.standard_normal((1, 9, 8, 2)),
+        rng.standard_normal((1, 99, 98, 2)),
+    )
+    for x in (small, large):
+        found = statistics(x, TOP, 28)
+        np.testing.assert_allclose(found.average, reference(x, TOP, 28)[0], atol=1e-15)
+
+
 @pytest.mark.parametrize("method", ["fold", "separable", "direct"])
 def test_transformations(method, rng):
     x = jnp.asarray(rng.standard_normal((3, 2, 28, 28, 2)), jnp.float32)
