@@ -17,6 +17,7 @@ MAX_PARTITIONS = 8
 CPU_DIRECT_TAPS = 64
 CPU_SMALLEST_BLOCK = 256
 CPU_LARGEST_BLOCK = 32768
+CPU_MATMUL_FREQUENCIES = 48
 
 
 def choose(n: int, taps: int) -> str:
@@ -44,4 +45,5 @@ SPARSE_METHODS = ("fft", "matmul", "monarch")
 
 def choose_sparse(n: int, frequencies: int) -> str:
     """Return the method for `n` samples and a kernel of some frequencies."""
-    return "fft"
+    few = frequencies <= CPU_MATMUL_FREQUENCIES
+    return "matmul" if few and jax.default_backend() == "cpu" else "fft"

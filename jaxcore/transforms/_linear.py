@@ -12,7 +12,7 @@ block is the plain transform of everything; a kernel of one block is overlap-add
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ from jaxcore.transforms._fast_checks import lift
 
 SMALL_PRIMES = (2, 3, 5, 7)
 GRADIENT_BLOCK = 256
+GRADIENT_TAPS = 8
 
 
 class Transform(NamedTuple):
@@ -204,22 +205,23 @@ def convolve_direct(x: Array, kernel: Array) -> Array:
 
 
 def _convolve_direct_jvp(primals, tangents):
-    """Differentiate: the part of the kernel goes by FFT.
+    """Differentiate: the part of the kernel, and of many taps all, goes by FFT.
 
-    Transposed, it is one sum over the whole signal per tap, which compilers turn into
-    as many passes over memory.
+    Transposed, the kernel's part is one sum over the whole signal per tap and the
+    signal's part a sum of padded pieces; compilers make as many passes over memory of
+    them.
     """
     (x, kernel), (x_dot, kernel_dot) = primals, tangents
     n, taps = x.shape[-1], kernel.shape[-1]
+    block = min(fast_length(n), fast_length(max(taps, GRADIENT_BLOCK)))
+    transform = fft_transform(block)
+    blocks = partial(convolve_blocks, out=n, block=block, transform=transform)
     y, parts = convolve_direct(x, kernel), []
     if not isinstance(x_dot, SymbolicZero):
-        parts.append(convolve_direct(x_dot, kernel))
+        few = taps <= GRADIENT_TAPS
+        parts.append((convolve_direct if few else blocks)(x_dot, kernel))
     if not isinstance(kernel_dot, SymbolicZero):
-        block = min(fast_length(n), fast_length(max(taps, GRADIENT_BLOCK)))
-        transform = fft_transform(block)
-        parts.append(
-            convolve_blocks(x, kernel_dot, n, block=block, transform=transform)
-        )
+        parts.append(blocks(x, kernel_dot))
     return y, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(y)
 
 

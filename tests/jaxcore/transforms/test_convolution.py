@@ -172,11 +172,12 @@ def test_gates(rng, x64):
     np.testing.assert_allclose(one, expected[0, 0], atol=2e-14)
 
 
+@pytest.mark.parametrize("taps", [3, 11])
 @pytest.mark.parametrize("method", METHODS)
-def test_derivatives(method, rng, x64):
+def test_derivatives(method, taps, rng, x64):
     """Reverse mode is the transpose of forward mode, and both are those of the sums."""
-    x, kernel = (jnp.asarray(a) for a in pair(rng, 30, 11))
-    x_dot, kernel_dot = (jnp.asarray(a) for a in pair(rng, 30, 11))
+    x, kernel = (jnp.asarray(a) for a in pair(rng, 30, taps))
+    x_dot, kernel_dot = (jnp.asarray(a) for a in pair(rng, 30, taps))
     convolve = jax.jit(partial(transforms.causal_convolve, method=method))
     y_dot = jax.jvp(convolve, (x, kernel), (x_dot, kernel_dot))[1]
     expected = reference(x_dot, kernel[None])["causal"]
@@ -191,7 +192,7 @@ def test_derivatives(method, rng, x64):
 
 
 def test_derivative_of_one_argument_leaves_the_other_alone(rng, x64):
-    x, kernel = (jnp.asarray(a) for a in pair(rng, 30, 11))
+    x, kernel = (jnp.asarray(a) for a in pair(rng, 30, 5))
     for argument, dot in enumerate((x, kernel)):
 
         def loss(value, argument=argument):
@@ -347,6 +348,7 @@ def test_fast_lengths():
 def test_auto_on_unmeasured_backends_is_one_fft(monkeypatch):
     monkeypatch.setattr(_choice.jax, "default_backend", lambda: "gpu")
     assert _choice.choose(2**16, 3) == "fft"
+    assert _choice.choose_sparse(2**16, 3) == "fft"
 
 
 BAD = [
