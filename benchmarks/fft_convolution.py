@@ -241,8 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows,
         claim="Convolutions with implicit padding and blocks beat the padded real FFT",
         notes=[
-            "float32; kernels (1, channels, taps); gradient: of the sum of squares with "
-            "respect to signal and kernel, forward included",
+            "float32; kernels (1, channels, taps); gradient: of the sum of squares by "
+            "signal and kernel, forward included",
             "sparse: taps is the number of lowest frequencies that the kernel has",
             "compile_seconds: lowering and compilation, once, no cache",
         ],
