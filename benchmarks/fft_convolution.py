@@ -111,7 +111,9 @@ def functions(case: Case) -> tuple[dict[str, Function], dict[str, Function]]:
     if circular:
         return {**found, "plain": plain_circular}, {}
     found |= {"padded": padded, "jax.scipy": jax_scipy}
-    numpy = {"scipy fftconvolve": partial(_scipy, way=scipy.signal.fftconvolve)}
+    numpy: dict[str, Function] = {
+        "scipy fftconvolve": partial(_scipy, way=scipy.signal.fftconvolve)
+    }
     if case.kind == "partial":
         numpy["scipy oaconvolve"] = partial(_scipy, way=scipy.signal.oaconvolve)
     return found, numpy
@@ -177,7 +179,7 @@ def _loss(function: Function, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _chosen(case: Case) -> str:
     if case.kind == "sparse":
-        return _choice.choose_sparse(case.shape[-1], case.taps)
+        return _choice.choose_sparse(case.taps)
     return _choice.choose(case.shape[-1], case.taps)
 
 

@@ -92,7 +92,7 @@ def measure_images(shape: tuple[int, ...], wavelet: str, repeats: int) -> Iterat
         "convolution": (by_conv, x),
         "ours|inverse": (inverse, coefficients),
     }
-    numpy_ways = {
+    numpy_ways: dict[str, Function] = {
         "PyWavelets|forward": partial(pywt.wavedecn, x, level=2, **options),
         "PyWavelets|inverse": partial(pywt.waverecn, analyzed, **options),
     }
@@ -113,9 +113,12 @@ def measure_signals(
         "ours": (ours, x),
         "ours lifting": (partial(ours, method="lifting"), x),
         "convolution": (partial(conv_dwt, wavelet=wavelet, axis=-1), x),
-        "ours|inverse": (lambda pair: transforms.idwt(*pair, wavelet), bands),
+        "ours|inverse": (
+            lambda pair: transforms.idwt(pair[0], pair[1], wavelet),
+            bands,
+        ),
     }
-    numpy_ways = {
+    numpy_ways: dict[str, Function] = {
         "PyWavelets|forward": partial(pywt.dwt, x, **options),
         "PyWavelets|inverse": partial(pywt.idwt, *analyzed, **options),
     }

@@ -10,8 +10,11 @@ from jaxcore.transforms._linear import fast_length
 
 
 METHODS = ("direct", "blocks", "fft", "monarch")
+SPARSE_METHODS = ("fft", "matmul", "monarch")
 MAX_DIRECT_TAPS = 512
 MAX_PARTITIONS = 8
+# Every block of the shorter signal is one product in the program.
+MAX_REQUESTED_PARTITIONS = 256
 
 # Measured on CPU, float32.
 CPU_DIRECT_TAPS = 64
@@ -40,10 +43,7 @@ def default_block(n: int, taps: int) -> int:
     return fast_length(max(wanted, min(CPU_SMALLEST_BLOCK, n)))
 
 
-SPARSE_METHODS = ("fft", "matmul", "monarch")
-
-
-def choose_sparse(n: int, frequencies: int) -> str:
-    """Return the method for `n` samples and a kernel of some frequencies."""
+def choose_sparse(frequencies: int) -> str:
+    """Return the method for a kernel of so many frequencies on the default backend."""
     few = frequencies <= CPU_MATMUL_FREQUENCIES
     return "matmul" if few and jax.default_backend() == "cpu" else "fft"

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from jaxcore.transforms import _monarch
 from jaxcore.transforms._choice import (
     MAX_DIRECT_TAPS,
+    MAX_REQUESTED_PARTITIONS,
     METHODS,
     choose,
     default_block,
@@ -77,8 +78,8 @@ def convolve(
     Raises:
       TypeError: if `x` or `kernel` is not of real floating-point numbers.
       ValueError: if one has no axis or is empty, leading axes do not broadcast, an
-        option is unknown, `block` is not a positive integer or has no use, or "direct"
-        meets more than 512 taps.
+        option is unknown, `block` is not a positive integer, has no use or makes more
+        than 256 blocks of the shorter signal, or "direct" meets more than 512 taps.
 
     Example:
       >>> import jax.numpy as jnp
@@ -294,6 +295,12 @@ def _method(function: str, method: str, block: int | None, n: int, taps: int) ->
             raise ValueError(
                 f"{PACKAGE}.{function}: `block` is for method 'blocks' only, "
                 f"got block={block} with method={method!r}"
+            )
+        if (blocks := -(-min(n, taps) // block)) > MAX_REQUESTED_PARTITIONS:
+            raise ValueError(
+                f"{PACKAGE}.{function}: `block` must cut the shorter signal into at "
+                f"most {MAX_REQUESTED_PARTITIONS} blocks, got {blocks} with "
+                f"block={block}"
             )
     if method == "direct" and taps > MAX_DIRECT_TAPS:
         raise ValueError(

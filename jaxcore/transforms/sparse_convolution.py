@@ -131,7 +131,7 @@ def sparse_convolve(
             f"of at most {_monarch.LARGEST_FACTOR}, got {n}"
         )
     if method == "auto":
-        method = choose_sparse(n, len(kept))
+        method = choose_sparse(len(kept))
     dtype = jnp.promote_types(x.dtype, jnp.finfo(spectrum.dtype).dtype)
     ndim, inside = max(x.ndim, spectrum.ndim), working(dtype)
     x = lift(x, ndim).astype(inside)

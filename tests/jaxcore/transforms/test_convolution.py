@@ -348,7 +348,7 @@ def test_fast_lengths():
 def test_auto_on_unmeasured_backends_is_one_fft(monkeypatch):
     monkeypatch.setattr(_choice.jax, "default_backend", lambda: "gpu")
     assert _choice.choose(2**16, 3) == "fft"
-    assert _choice.choose_sparse(2**16, 3) == "fft"
+    assert _choice.choose_sparse(3) == "fft"
 
 
 BAD = [
@@ -368,6 +368,8 @@ BAD = [
      {"block": 0, "method": "blocks"}),
     (ValueError, r"`block` is for method 'blocks' only, got block=4 with method='fft'",
      {"block": 4, "method": "fft"}),
+    (ValueError, r"`block` must cut the shorter signal into at most 256 .* got 600",
+     {"x": jnp.zeros(700), "kernel": jnp.zeros(600), "block": 1, "method": "blocks"}),
     (ValueError, r"'direct' is for kernels of at most 512 taps, got 600",
      {"x": jnp.zeros(600), "kernel": jnp.zeros(600), "method": "direct"}),
 ]  # fmt: skip
