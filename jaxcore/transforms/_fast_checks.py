@@ -10,6 +10,8 @@ from jaxtyping import Array
 
 
 PACKAGE = "jaxcore.transforms"
+# What public functions take; NumPy arrays become constants of the computation.
+AnyArray = Array | np.ndarray
 
 
 def real_array(function: str, name: str, value: Any) -> Array:

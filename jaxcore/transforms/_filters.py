@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array
 
 
-Steps = tuple[tuple[float, float], ...]
+Number = int | float | Array | np.ndarray
+Steps = tuple[tuple[Number, Number], ...]
 # Taps of a filter: offset of the sample, and its factor.
 Taps = tuple[tuple[int, float], ...]
 
@@ -77,9 +78,16 @@ def _every_other(x: Array, axis: int, start: int, count: int) -> Array:
     return jax.lax.slice_in_dim(x, start, start + 2 * count - 1, 2, axis=axis)
 
 
-@lru_cache(maxsize=64)
-def taps_of(steps: Steps, low: float, high: float) -> tuple[Taps, Taps]:
+def taps_of(steps: Steps, low: Number, high: Number) -> tuple[Taps, Taps]:
     """Return the taps of the low and of the high band around sample `2 n`."""
+    plain = tuple((float(a), float(b)) for a, b in steps)
+    return _taps(plain, float(low), float(high))
+
+
+@lru_cache(maxsize=64)
+def _taps(
+    steps: tuple[tuple[float, float], ...], low: float, high: float
+) -> tuple[Taps, Taps]:
     # Responses to unit impulses on a periodic signal longer than any support.
     pairs = 2 * len(steps) + 8
     middle = pairs // 2

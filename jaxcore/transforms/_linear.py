@@ -27,7 +27,7 @@ from jaxcore.transforms._fast_checks import lift
 
 SMALL_PRIMES = (2, 3, 5, 7)
 GRADIENT_BLOCK = 256
-GRADIENT_TAPS = 8
+GRADIENT_TAPS = 16
 
 
 class Transform(NamedTuple):
@@ -209,17 +209,17 @@ def _convolve_direct_jvp(primals, tangents):
 
     Transposed, the kernel's part is one sum over the whole signal per tap and the
     signal's part a sum of padded pieces; compilers make as many passes over memory of
-    them.
+    them, and repeat all taps where the result is used.
     """
     (x, kernel), (x_dot, kernel_dot) = primals, tangents
     n, taps = x.shape[-1], kernel.shape[-1]
     block = min(fast_length(n), fast_length(max(taps, GRADIENT_BLOCK)))
     transform = fft_transform(block)
     blocks = partial(convolve_blocks, out=n, block=block, transform=transform)
-    y, parts = convolve_direct(x, kernel), []
+    way = convolve_direct if taps <= GRADIENT_TAPS else blocks
+    y, parts = way(x, kernel), []
     if not isinstance(x_dot, SymbolicZero):
-        few = taps <= GRADIENT_TAPS
-        parts.append((convolve_direct if few else blocks)(x_dot, kernel))
+        parts.append(way(x_dot, kernel))
     if not isinstance(kernel_dot, SymbolicZero):
         parts.append(blocks(x, kernel_dot))
     return y, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(y)

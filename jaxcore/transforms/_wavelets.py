@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxcore.transforms._fast_checks import PACKAGE, integer
-from jaxcore.transforms._filters import Steps
+from jaxcore.transforms._filters import Number, Steps
 
 
 ROOT2 = 2**0.5
@@ -26,8 +26,8 @@ class Lifting(NamedTuple):
     """
 
     steps: Steps
-    low: float = 1.0
-    high: float = 1.0
+    low: Number = 1.0
+    high: Number = 1.0
     symmetric: bool = True
 
 

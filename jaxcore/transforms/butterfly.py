@@ -18,6 +18,7 @@ from jaxtyping import Array, Inexact, Int, Key
 
 from jaxcore.transforms._fast_checks import (
     PACKAGE,
+    AnyArray,
     inexact_array,
     integer,
     one_of,
@@ -49,8 +50,8 @@ class Butterfly(NamedTuple):
 
 
 def butterfly_multiply(
-    twiddle: Inexact[Array, "m half 2 2"],
-    x: Inexact[Array, "*b n"],
+    twiddle: Inexact[AnyArray, "m half 2 2"],
+    x: Inexact[AnyArray, "*b n"],
     *,
     method: str = "auto",
 ) -> Inexact[Array, "*b n"]:
@@ -109,7 +110,7 @@ def butterfly_multiply(
 
 
 def butterfly_transform(
-    factors: Butterfly, x: Inexact[Array, "*b n"], *, method: str = "auto"
+    factors: Butterfly, x: Inexact[AnyArray, "*b n"], *, method: str = "auto"
 ) -> Inexact[Array, "*b n"]:
     """Return `phase * butterfly_multiply(twiddle, x[permutation])`.
 

@@ -30,6 +30,7 @@ from jaxcore.transforms._choice import (
 )
 from jaxcore.transforms._fast_checks import (
     PACKAGE,
+    AnyArray,
     integer,
     lift,
     one_of,
@@ -50,8 +51,8 @@ MODES = ("full", "same", "valid")
 
 
 def convolve(
-    x: Float[Array, "... n"],
-    kernel: Float[Array, "... k"],
+    x: Float[AnyArray, "... n"],
+    kernel: Float[AnyArray, "... k"],
     *,
     mode: str = "full",
     method: str = "auto",
@@ -107,8 +108,8 @@ def convolve(
 
 
 def causal_convolve(
-    x: Float[Array, "... n"],
-    kernel: Float[Array, "... k"],
+    x: Float[AnyArray, "... n"],
+    kernel: Float[AnyArray, "... k"],
     *,
     method: str = "auto",
     block: int | None = None,
@@ -145,10 +146,10 @@ def causal_convolve(
 
 
 def gated_convolve(
-    x: Float[Array, "... n"],
-    kernel: Float[Array, "... k"],
-    gate_in: Float[Array, "... n"],
-    gate_out: Float[Array, "... n"],
+    x: Float[AnyArray, "... n"],
+    kernel: Float[AnyArray, "... k"],
+    gate_in: Float[AnyArray, "... n"],
+    gate_out: Float[AnyArray, "... n"],
     *,
     method: str = "auto",
     block: int | None = None,
@@ -185,8 +186,8 @@ def gated_convolve(
     function = "gated_convolve"
     x, kernel = real_array(function, "x", x), real_array(function, "kernel", kernel)
     n = x.shape[-1]
-    gates = {"gate_in": gate_in, "gate_out": gate_out}
-    gates = {name: real_array(function, name, gate) for name, gate in gates.items()}
+    given = {"gate_in": gate_in, "gate_out": gate_out}
+    gates = {name: real_array(function, name, gate) for name, gate in given.items()}
     for name, gate in gates.items():
         if gate.shape[-1] != n:
             raise ValueError(
@@ -205,8 +206,8 @@ def gated_convolve(
 
 
 def circular_convolve(
-    x: Float[Array, "... n"],
-    kernel: Float[Array, "... k"],
+    x: Float[AnyArray, "... n"],
+    kernel: Float[AnyArray, "... k"],
     *,
     method: str = "auto",
     block: int | None = None,

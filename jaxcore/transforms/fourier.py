@@ -21,6 +21,7 @@ from jaxtyping import Array, Complex, Inexact, Int
 from jaxcore.transforms import _monarch
 from jaxcore.transforms._fast_checks import (
     PACKAGE,
+    AnyArray,
     inexact_array,
     integer,
     working,
@@ -84,7 +85,7 @@ def monarch_order(factors: Sequence[int]) -> Int[np.ndarray, " n"]:
 
 
 def monarch_fft(
-    x: Inexact[Array, "*b n"],
+    x: Inexact[AnyArray, "*b n"],
     factors: Sequence[int] | None = None,
     *,
     permuted: bool = False,
@@ -130,7 +131,7 @@ def monarch_fft(
 
 
 def monarch_ifft(
-    spectrum: Inexact[Array, "*b n"],
+    spectrum: Inexact[AnyArray, "*b n"],
     factors: Sequence[int] | None = None,
     *,
     permuted: bool = False,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Inexact, Int
 
 from jaxcore.transforms._fast_checks import (
+    AnyArray,
     axis_of,
     inexact_array,
     integer,
@@ -30,7 +31,7 @@ LARGEST_EXPONENT = 6
 
 
 def hadamard_transform(
-    x: Inexact[Array, "..."],
+    x: Inexact[AnyArray, "..."],
     *,
     axis: int = -1,
     order: str = "natural",

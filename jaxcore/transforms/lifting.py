@@ -13,14 +13,13 @@ Factoring wavelet transforms into lifting steps, J. Fourier Anal. Appl. 4 (1998)
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Num
 
-from jaxcore.transforms._fast_checks import PACKAGE, axes_of, axis_of, one_of
-from jaxcore.transforms._filters import Extension, analyze, taps_of
+from jaxcore.transforms._fast_checks import PACKAGE, AnyArray, axes_of, axis_of, one_of
+from jaxcore.transforms._filters import Extension, Number, analyze, taps_of
 from jaxcore.transforms._wavelets import Lifting as Lifting
 from jaxcore.transforms._wavelets import (
     band_names,
@@ -38,7 +37,7 @@ METHODS = ("auto", "filters", "lifting")
 
 
 def dwt(
-    x: Num[Array, "..."],
+    x: Num[AnyArray, "..."],
     wavelet: str | Lifting = "haar",
     *,
     axis: int = -1,
@@ -99,8 +98,8 @@ def dwt(
 
 
 def idwt(
-    low: Num[Array, "..."],
-    high: Num[Array, "..."],
+    low: Num[AnyArray, "..."],
+    high: Num[AnyArray, "..."],
     wavelet: str | Lifting = "haar",
     *,
     axis: int = -1,
@@ -138,7 +137,7 @@ def idwt(
 
 
 def wavedec(
-    x: Num[Array, "..."],
+    x: Num[AnyArray, "..."],
     wavelet: str | Lifting = "haar",
     *,
     levels: int | None = None,
@@ -358,7 +357,7 @@ def _idwt(
 def _predicted(
     even: Array,
     odd: Array,
-    step: tuple[float, float],
+    step: tuple[Number, Number],
     scheme: Lifting,
     axis: int,
     extension: str,
@@ -380,7 +379,7 @@ def _predicted(
 def _updated(
     even: Array,
     odd: Array,
-    step: tuple[float, float],
+    step: tuple[Number, Number],
     scheme: Lifting,
     axis: int,
     extension: str,
@@ -404,7 +403,7 @@ def _halved(a: Array, b: Array) -> Array:
     return (a + b) >> 1
 
 
-def _pair(step: tuple[float, float], a: Array, b: Array) -> Array:
+def _pair(step: tuple[Number, Number], a: Array, b: Array) -> Array:
     """Return `step[0] a + step[1] b` without products by a plain zero."""
     left, right = step
     parts = [
@@ -417,7 +416,7 @@ def _pair(step: tuple[float, float], a: Array, b: Array) -> Array:
     return sum(parts[1:], parts[0])
 
 
-def _times(factor: Any, value: Array) -> Array:
+def _times(factor: Number, value: Array) -> Array:
     return jnp.asarray(factor, dtype=value.dtype) * value
 
 

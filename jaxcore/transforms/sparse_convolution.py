@@ -19,6 +19,7 @@ from jaxcore.transforms import _monarch
 from jaxcore.transforms._choice import SPARSE_METHODS, choose_sparse
 from jaxcore.transforms._fast_checks import (
     PACKAGE,
+    AnyArray,
     complex_array,
     integer,
     lift,
@@ -29,7 +30,7 @@ from jaxcore.transforms._fast_checks import (
 
 
 def kernel_spectrum(
-    kernel: Float[Array, "... k"], n: int, frequencies: Sequence[int]
+    kernel: Float[AnyArray, "... k"], n: int, frequencies: Sequence[int]
 ) -> Complex[Array, "... f"]:
     """Return some values of the spectrum of a kernel continued with zeros to length n.
 
@@ -65,8 +66,8 @@ def kernel_spectrum(
 
 
 def sparse_convolve(
-    x: Float[Array, "... n"],
-    spectrum: Complex[Array, "... f"],
+    x: Float[AnyArray, "... n"],
+    spectrum: Complex[AnyArray, "... f"],
     frequencies: Sequence[int],
     *,
     method: str = "auto",

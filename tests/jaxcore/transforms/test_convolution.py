@@ -172,7 +172,7 @@ def test_gates(rng, x64):
     np.testing.assert_allclose(one, expected[0, 0], atol=2e-14)
 
 
-@pytest.mark.parametrize("taps", [3, 11])
+@pytest.mark.parametrize("taps", [3, 21])
 @pytest.mark.parametrize("method", METHODS)
 def test_derivatives(method, taps, rng, x64):
     """Reverse mode is the transpose of forward mode, and both are those of the sums."""
