@@ -133,15 +133,15 @@ def _cases(
     result: Row, kinds: Sequence[str], keys: Sequence[str]
 ) -> Iterable[tuple[Key, Mapping[tuple[str, str], Row]]]:
     """Returns the rows of each case by method and part, in order of the file."""
-    cases: dict[Key, dict[tuple[str, str], Row]] = {}
+    cases: dict[tuple[str, Key], dict[tuple[str, str], Row]] = {}
     for row in result["rows"]:
         if row["kind"] in kinds:
             values = [row[key] for key in keys]
             case = tuple(tuple(v) if isinstance(v, list) else v for v in values)
-            cases.setdefault(case, {})[row["method"], row["part"]] = row
+            cases.setdefault((row["kind"], case), {})[row["method"], row["part"]] = row
     if not cases:
         raise ValueError(f"the results have no rows of kind {' or '.join(kinds)}")
-    return cases.items()
+    return [(case, found) for (_, case), found in cases.items()]
 
 
 def _pair(found: Mapping[tuple[str, str], Row], method: str) -> str:
