@@ -27,7 +27,7 @@ from jaxcore.transforms._fast_checks import lift
 
 SMALL_PRIMES = (2, 3, 5, 7)
 GRADIENT_BLOCK = 256
-GRADIENT_TAPS = 16
+GRADIENT_TAPS = 8
 
 
 class Transform(NamedTuple):
