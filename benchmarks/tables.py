@@ -18,7 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _pinn_tables, _transform_tables
+from benchmarks import (
+    _convolution_tables,
+    _pinn_tables,
+    _transform_tables,
+)
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +32,7 @@ Render = Callable[[Mapping[str, Any]], str]
 TABLES: dict[str, Render] = {
     **_pinn_tables.TABLES,
     **_transform_tables.TABLES,
+    **_convolution_tables.TABLES,
 }
 
 BLOCK = re.compile(
