@@ -116,14 +116,15 @@ def weighted(where: str, name: str, x: Array, weights: Array | None, degree: int
 @lru_cache(maxsize=256)
 def degrees_of(degree: int) -> np.ndarray:
     """Return the degree `l` of every packed coefficient, `((degree + 1)^2,)`."""
-    return frozen(np.repeat(np.arange(degree + 1), 2 * np.arange(degree + 1) + 1))
+    l = np.arange(degree + 1, dtype=np.int32)  # an index of this type suits all modes
+    return frozen(np.repeat(l, 2 * l + 1))
 
 
 @lru_cache(maxsize=256)
 def orders_of(degree: int) -> np.ndarray:
     """Return the order `m` of every packed coefficient, `((degree + 1)^2,)`."""
     l = degrees_of(degree)
-    return frozen(np.arange(l.size) - l * (l + 1))
+    return frozen(np.arange(l.size, dtype=np.int32) - l * (l + 1))
 
 
 def frozen(x: np.ndarray) -> np.ndarray:

@@ -33,12 +33,12 @@ Values = tuple[Array, ...]
 
 LEBEDEV = (7, *range(11, 32, 2), *range(35, 132, 6))
 # Degrees of exactness from which on parts and grids are used: measured, see docs.
-MIN_PARTS = 20
-MIN_GRID = 54
+MIN_PARTS = 26
+MIN_GRID = 48
 # On CPU values beyond the first number are made in blocks of the second, which stay in
 # the caches; a block is made anew in the backward pass.
-MAX_BYTES = 8 * 2**20
-BLOCK_BYTES = 2 * 2**20
+MAX_BYTES = 10 * 2**20
+BLOCK_BYTES = 4 * 2**20
 
 
 def num_values(exact: int) -> int:
@@ -84,7 +84,7 @@ def project(values: Values, degree: int, exact: int) -> Float[Array, "*b k"]:
         matmul(part, jnp.asarray((table * weights).T, dtype))
         for part, table in zip(values, tables, strict=True)
     ]
-    back = np.argsort(np.concatenate(_parities(degree)))
+    back = np.argsort(np.concatenate(_parities(degree))).astype(np.int32)
     return jnp.concatenate(parts, axis=-1)[..., back]
 
 
@@ -174,4 +174,5 @@ def _tables(degree: int, exact: int) -> tuple[np.ndarray, ...]:
 def _parities(degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the packed places of even and of odd degrees."""
     odd = degrees_of(degree) % 2 == 1
-    return frozen(np.nonzero(~odd)[0]), frozen(np.nonzero(odd)[0])
+    places = np.arange(odd.size, dtype=np.int32)
+    return frozen(places[~odd]), frozen(places[odd])

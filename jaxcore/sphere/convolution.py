@@ -110,7 +110,7 @@ def gaunt_convolution(
         ones = jnp.ones((*shape, (degrees[1] + 1) ** 2), x.dtype)
         h = weighted(where, "weights", ones, weights, degrees[1])
         check_broadcast(where, x=x, weights=h)
-        l = np.arange(degrees[1] + 1)
+        l = np.arange(degrees[1] + 1, dtype=np.int32)
         z = _aligned(x, vectors.astype(x.dtype), h[..., l * l + l], degrees)
     return weighted(where, "weights_out", z, weights_out, degrees[2])
 

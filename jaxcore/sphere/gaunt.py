@@ -4,6 +4,7 @@ import math
 from functools import lru_cache, reduce
 from typing import SupportsIndex
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -134,11 +135,15 @@ def _sum_of_terms(x: Array, y: Array, degrees: tuple[int, int, int]) -> Array:
     ndim = max(x.ndim, y.ndim)
     x, y = pad_rank(x, ndim), pad_rank(y, ndim)
     shape = jnp.broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    out = [jnp.zeros(shape, x.dtype)] * (degrees[2] + 1) ** 2
+    # The transpose of a split is a concatenation, so the gradient is such a sum again.
+    columns_x, columns_y = (
+        jax.lax.split(c, (1,) * c.shape[-1], axis=ndim - 1) for c in (x, y)
+    )
+    out = [jnp.zeros((*shape, 1), x.dtype)] * (degrees[2] + 1) ** 2
     for k, terms in _terms(degrees).items():
-        products = [value * (x[..., i] * y[..., j]) for i, j, value in terms]
+        products = [value * (columns_x[i] * columns_y[j]) for i, j, value in terms]
         out[k] = reduce(jnp.add, products)
-    return jnp.stack(out, axis=-1)
+    return jnp.concatenate(out, axis=-1)
 
 
 def _is_short(degrees: tuple[int, int, int]) -> bool:

@@ -58,7 +58,7 @@ def gauss_legendre_grid(degree: SupportsIndex) -> SphereGrid:
     Example:
       >>> from jaxcore import sphere
       >>> grid = sphere.gauss_legendre_grid(4)
-      >>> grid.theta.size, grid.phi.size, float(5 * grid.weights.sum().round(6))
+      >>> grid.theta.size, grid.phi.size, float((5 * grid.weights.sum()).round(6))
       (3, 5, 12.566371)
     """
     degree = check_degree("jaxcore.sphere.gauss_legendre_grid", "degree", degree)
@@ -162,8 +162,8 @@ def from_grid(
 
 def split_orders(x: Float[Array, "*b k"], degree: int) -> Float[Array, "*b m l"]:
     """Return `(..., 2L+1, L+1)`, row `m + L`, column `l`, zero where `l < |m|`."""
-    l = np.arange(degree + 1)
-    m = np.arange(-degree, degree + 1)[:, None]
+    l = np.arange(degree + 1, dtype=np.int32)
+    m = np.arange(-degree, degree + 1, dtype=np.int32)[:, None]
     inside = l >= np.abs(m)
     index = np.where(inside, l * l + l + m, 0)
     return jnp.where(

@@ -83,12 +83,15 @@ def unit(vectors: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
     nonzero = scale > 0
     scaled = vectors / jnp.where(nonzero, scale, 1)
     squared = jnp.sum(scaled * scaled, axis=-1, keepdims=True)
-    return scaled * jax.lax.rsqrt(jnp.where(nonzero, squared, 1))
+    return jnp.where(nonzero, scaled * jax.lax.rsqrt(jnp.where(nonzero, squared, 1)), 0)
 
 
-def legendre_table(degree: int, cosine: np.ndarray) -> np.ndarray:
+def legendre_table(
+    degree: int, cosine: np.ndarray, sine: np.ndarray | None = None
+) -> np.ndarray:
     """Return `K_lm P_l^m`, `(degree + 1, degree + 1, n)` float64; zero for m > l."""
-    sine = np.sqrt((1 - cosine) * (1 + cosine))
+    if sine is None:
+        sine = np.sqrt((1 - cosine) * (1 + cosine))
     a, b, d = _recurrence(degree)
     table = np.zeros((degree + 1, degree + 1, cosine.size))
     for l in range(degree + 1):
@@ -105,7 +108,7 @@ def harmonics_table(degree: int, points: np.ndarray) -> np.ndarray:
     x, y, z = points.T
     azimuth = np.arctan2(x, z)
     l, m = degrees_of(degree), orders_of(degree)
-    theta = legendre_table(degree, np.clip(y, -1, 1))[l, np.abs(m)]
+    theta = legendre_table(degree, y, np.hypot(x, z))[l, np.abs(m)]
     return theta * azimuth_table(m, azimuth)
 
 

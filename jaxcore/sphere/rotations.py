@@ -134,7 +134,7 @@ def turn(
     # The sign of m goes with the partner -m.
     signed = [-s for s in sines[:0:-1]] + sines
     s = jnp.stack(signed, axis=-1)[..., orders + degree]
-    partner = np.arange(orders.size) - 2 * orders
+    partner = np.arange(orders.size, dtype=np.int32) - 2 * orders
     return c * x - s * x[..., partner]
 
 
