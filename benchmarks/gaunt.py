@@ -15,7 +15,9 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import e3nn_jax
 import jax
@@ -32,7 +34,7 @@ BATCH = (256, 64)
 QUICK_DEGREES, QUICK_BATCH = (2, 3), (8, 4)
 # Largest degrees that are measured: beyond, a call takes seconds.
 MAX_DENSE, MAX_PATHS = 6, 6
-REPEATS = 9
+REPEATS = 7
 TOLERANCE = 1e-4
 PEERS = ("e3nn-jax",)
 CLAIM = (
@@ -160,14 +162,15 @@ def measure(
         calls, compiled = {}, {}
         for name, function in found.items():
             arguments: tuple[jax.Array, ...] = (x, y)
+            call: Callable[..., Any] = function
             if direction == "gradient":
                 out = jax.eval_shape(function, x, y)
                 c = jnp.asarray(rng.standard_normal(out.shape), jnp.float32)
-                function, arguments = with_gradient(function), (x, y, c)
+                call, arguments = with_gradient(function), (x, y, c)
             start = time.perf_counter()
-            program = jax.jit(function).lower(*arguments).compile()
+            program = jax.jit(call).lower(*arguments).compile()
             compiled[name] = time.perf_counter() - start
-            calls[name] = lambda p=program, a=arguments: p(*a)
+            calls[name] = partial(program, *arguments)
         seconds = _results.interleave(calls, repeats)
         auto = np.array(seconds["auto"])
         for name, samples in seconds.items():
