@@ -210,14 +210,18 @@ def main(
     options = parser.parse_args(arguments)
     if options.repeats < 1 or any(degree < 0 for degree in options.degrees or ()):
         parser.error("degrees must be 0 or more and repeats 1 or more")
-    jax.config.update("jax_enable_compilation_cache", False)
     degrees = options.degrees or (QUICK_DEGREES if options.quick else DEGREES)
     batch = QUICK_BATCH if options.quick else BATCH
     rows: list[Row] = []
-    for degree in degrees:
-        for row in measure(degree, batch, options.repeats):
-            print(describe(row), flush=True)
-            rows.append(row)
+    cached = jax.config.read("jax_enable_compilation_cache")
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        for degree in degrees:
+            for row in measure(degree, batch, options.repeats):
+                print(describe(row), flush=True)
+                rows.append(row)
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
     if options.degrees is None and not options.quick:
         _results.write(
             "gaunt", rows, claim=CLAIM, notes=NOTES, peers=PEERS, folder=folder
