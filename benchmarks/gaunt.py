@@ -213,7 +213,7 @@ def main(
     degrees = options.degrees or (QUICK_DEGREES if options.quick else DEGREES)
     batch = QUICK_BATCH if options.quick else BATCH
     rows: list[Row] = []
-    cached = jax.config.read("jax_enable_compilation_cache")
+    cached = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         for degree in degrees:
