@@ -5,6 +5,8 @@ import pytest
 from benchmarks import _results, _sphere_tables, gaunt
 
 
+# e3nn-jax uses names that JAX is about to drop.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_quick_runs_and_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gaunt, "QUICK_DEGREES", (1,))
     with jax.numpy_rank_promotion("allow"):  # e3nn-jax relies on it
