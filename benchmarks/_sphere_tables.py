@@ -40,7 +40,7 @@ def gaunt(results: Results) -> str:
     first = result["rows"][0]
     batch = " x ".join(map(str, first["batch"]))
     here = result["environment"]
-    versions = f"JAX {here['jax']}, e3nn-jax {here['peers']['e3nn-jax']}"
+    versions = f"JAX {here['jax']}, e3nn-jax {first['e3nn_jax']}"
     caption = (
         f"Both factors and the result of degree L, float32, {batch} coefficient "
         'vectors. Milliseconds are medians of `method="auto"`; the other columns say '
@@ -51,7 +51,7 @@ def gaunt(results: Results) -> str:
         "Clebsch-Gordan path with a result up to L as an output of its own, odd ones "
         "too, which is more than a Gaunt product can express. "
         f"{_samples(result['rows'])} samples per row. {first['hardware']}; {versions}, "
-        f"Python {here['python']}; {here['date']}."
+        f"Python {here['python']}; {first['date']}."
     )
     return "\n".join([*lines, "", caption])
 

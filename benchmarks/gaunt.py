@@ -6,12 +6,14 @@ turns, each a single jitted call, compiled ahead.
 
     python -m benchmarks.gaunt                     # everything, and writes it
     python -m benchmarks.gaunt --degrees 3 4       # prints only
+    python -m benchmarks.gaunt --degrees 3 --write # renews these rows
     python -m benchmarks.gaunt --quick             # small, prints only
 
-Everything takes about four minutes on two cores. Persistent compilation caches are off.
+Rows are kept as soon as they are measured. Persistent compilation caches are off.
 """
 
 import argparse
+import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import _results
-from benchmarks._rows import Row, hardware
+from benchmarks._rows import Ledger, Row, hardware
 from jaxcore import sphere
 
 
@@ -36,7 +38,11 @@ QUICK_DEGREES, QUICK_BATCH = (2, 3), (8, 4)
 MAX_DENSE, MAX_PATHS = 6, 6
 REPEATS = 7
 TOLERANCE = 1e-4
-PEERS = ("e3nn-jax",)
+KEYS = ("degree", "method", "direction")
+# A sample is the mean of as many calls as take this long, so that clock and dispatch
+# do not matter.
+SAMPLE_SECONDS = 0.03
+MAX_CALLS = 50
 CLAIM = (
     "gaunt_product with method='auto' is the fastest Gaunt product in JAX on CPU: "
     "within 1.2 of its best method, ten times faster than the Fourier route, faster "
@@ -56,7 +62,10 @@ NOTES = (
     "direction forward: one product; gradient: the product and the gradients of both "
     "factors for a given cotangent (jax.vjp)",
     f"dense up to L = {MAX_DENSE}, e3nn_paths up to L = {MAX_PATHS}",
-    "seconds: of one jitted call, in turns, in alternating order",
+    "seconds: of one jitted call; a sample is the mean of `calls` consecutive ones; "
+    "methods take turns, in alternating order",
+    "ratio: to auto, of the samples of the same turn",
+    "each row has the commit and date of its own measurement",
 )
 Function = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -130,6 +139,22 @@ def with_gradient(function: Function) -> Callable[..., tuple[jax.Array, ...]]:
     return call
 
 
+def repeated(call: Callable[[], Any], times: int) -> Any:
+    """Calls so many times, one after the other; returns the last result."""
+    for _ in range(times):
+        out = jax.block_until_ready(call())
+    return out
+
+
+def calls_per_sample(call: Callable[[], Any]) -> int:
+    """Returns how many calls make up a sample."""
+    repeated(call, 2)
+    start = time.perf_counter()
+    repeated(call, 1)
+    seconds = time.perf_counter() - start
+    return min(MAX_CALLS, math.ceil(SAMPLE_SECONDS / seconds))
+
+
 def check(degree: int, found: dict[str, Function], x: jax.Array, y: jax.Array) -> None:
     """Raises unless all Gaunt products have the same result."""
     reference = np.asarray(found["grid"](x[:2], y[:2]))
@@ -159,7 +184,7 @@ def measure(
     check(degree, found, x, y)
     rows = []
     for direction in ("forward", "gradient"):
-        calls, compiled = {}, {}
+        samplers, calls, compiled = {}, {}, {}
         for name, function in found.items():
             arguments: tuple[jax.Array, ...] = (x, y)
             call: Callable[..., Any] = function
@@ -170,9 +195,13 @@ def measure(
             start = time.perf_counter()
             program = jax.jit(call).lower(*arguments).compile()
             compiled[name] = time.perf_counter() - start
-            calls[name] = partial(program, *arguments)
-        seconds = _results.interleave(calls, repeats)
-        auto = np.array(seconds["auto"])
+            once = partial(program, *arguments)
+            calls[name] = calls_per_sample(once)
+            samplers[name] = partial(repeated, once, calls[name])
+        seconds = {
+            name: np.array(samples) / calls[name]
+            for name, samples in _results.interleave(samplers, repeats).items()
+        }
         for name, samples in seconds.items():
             rows.append(
                 {
@@ -182,9 +211,11 @@ def measure(
                     "batch": list(batch),
                     "seconds": _results.summarize(samples),
                     # Of the same turn: how many times slower than auto.
-                    "ratio": _results.summarize(np.array(samples) / auto),
+                    "ratio": _results.summarize(samples / seconds["auto"]),
+                    "calls": calls[name],
                     "compile_seconds": compiled[name],
                     "hardware": hardware(),
+                    "e3nn_jax": importlib.metadata.version("e3nn-jax"),
                 }
             )
     return rows
@@ -206,12 +237,19 @@ def main(
     parser = argparse.ArgumentParser(prog="benchmarks.gaunt", description=__doc__)
     parser.add_argument("--degrees", type=int, nargs="+")
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--write", action="store_true", help="keep a subset too")
     parser.add_argument("--quick", action="store_true", help="small, never writes")
     options = parser.parse_args(arguments)
+    if options.quick and options.write:
+        parser.error("--quick never writes")
     if options.repeats < 1 or any(degree < 0 for degree in options.degrees or ()):
         parser.error("degrees must be 0 or more and repeats 1 or more")
     degrees = options.degrees or (QUICK_DEGREES if options.quick else DEGREES)
     batch = QUICK_BATCH if options.quick else BATCH
+    keep = options.write or not (options.degrees or options.quick)
+    ledger = Ledger(
+        "gaunt", claim=CLAIM, keys=KEYS, notes=NOTES, folder=folder if keep else None
+    )
     rows: list[Row] = []
     cached = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
@@ -220,12 +258,10 @@ def main(
             for row in measure(degree, batch, options.repeats):
                 print(describe(row), flush=True)
                 rows.append(row)
+                ledger.put(row)
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
-    if options.degrees is None and not options.quick:
-        _results.write(
-            "gaunt", rows, claim=CLAIM, notes=NOTES, peers=PEERS, folder=folder
-        )
+    ledger.arrange(sorted(ledger.rows, key=lambda row: row["degree"]), drop=False)
     return rows
 
 

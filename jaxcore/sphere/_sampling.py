@@ -32,7 +32,7 @@ from jaxcore.sphere.harmonics import harmonics_table
 Values = tuple[Array, ...]
 
 LEBEDEV = (7, *range(11, 32, 2), *range(35, 132, 6))
-# Degrees of exactness from which on parts and grids are used: measured, see docs.
+# Degrees of exactness from which on parts and grids are used: by hand, on two cores.
 MIN_PARTS = 26
 MIN_GRID = 48
 # On CPU values beyond the first number are made in blocks of the second, which stay in
@@ -130,8 +130,10 @@ def rule(exact: int) -> tuple[np.ndarray, np.ndarray]:
     elif exact in (8, 9):
         half = np.concatenate([_icosahedron(), _dodecahedron()])
         weights = np.repeat([5 / 168, 9 / 280], [6, 10])
-    else:
+    elif exact <= LEBEDEV[-1]:
         half, weights = _lebedev(min(n for n in LEBEDEV if n >= exact))
+    else:
+        half, weights = _upper_half_of_grid(exact)
     points = np.concatenate([half, -half])
     weights = np.concatenate([weights, weights]) * (2 * np.pi / weights.sum())
     return frozen(points), frozen(weights)
@@ -159,6 +161,17 @@ def _lebedev(degree: int) -> tuple[np.ndarray, np.ndarray]:
     last = np.where(np.abs(points) > 1e-12, np.sign(points), 0)
     sign = last[2] + (last[2] == 0) * (last[1] + (last[1] == 0) * last[0])
     return points.T[sign > 0], weights[sign > 0]
+
+
+def _upper_half_of_grid(exact: int) -> tuple[np.ndarray, np.ndarray]:
+    # With an even number of points on both axes the grid contains -p with p, and no p
+    # on the equator.
+    grid = gauss_legendre_grid(exact + (2 - exact) % 4 + 1)
+    rows = grid.theta.size // 2
+    theta, phi = np.meshgrid(grid.theta[:rows], grid.phi, indexing="ij")
+    unit = [np.sin(theta) * np.sin(phi), np.cos(theta), np.sin(theta) * np.cos(phi)]
+    points = np.stack(unit, axis=-1).reshape(-1, 3)
+    return points, np.repeat(grid.weights[:rows], grid.phi.size)
 
 
 @lru_cache(maxsize=128)

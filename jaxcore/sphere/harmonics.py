@@ -30,7 +30,8 @@ from jaxcore.sphere._checks import (
 
 
 # Up to here every harmonic is its own chain of operations on contiguous arrays, which
-# runs three to eight times faster; beyond, compile time asks for a loop over degrees.
+# ran three to ten times faster on two cores; beyond, compile time asks for a loop over
+# degrees.
 MAX_UNROLLED = 10
 
 

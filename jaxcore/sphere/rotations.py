@@ -112,15 +112,15 @@ def swap_matrix(degree: int, axis: int) -> Float64[np.ndarray, "k k"]:
 
 def turn(
     x: Float[Array, "*b k"],
-    cosine: Float[Array, "*b"],
-    sine: Float[Array, "*b"],
+    cosine: Float[Array, "..."],
+    sine: Float[Array, "..."],
     degree: int,
 ) -> Float[Array, "*b k"]:
     """Return the coefficients after a turn of the function about the polar axis.
 
     Args:
       x: coefficients `(..., (L+1)^2)`.
-      cosine: of the angle, with as many axes as `x` less one.
+      cosine: of the angle, with as many axes as `x` less one, which broadcast.
       sine: of the angle.
       degree: L.
     """

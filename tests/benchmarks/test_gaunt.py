@@ -1,3 +1,5 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -31,22 +33,44 @@ def test_another_product_is_refused():
         gaunt.check(1, found, x, x)
 
 
-@pytest.mark.parametrize("arguments", [["--degrees", "-1"], ["--repeats", "0"]])
-def test_bad_options(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--degrees", "-1"], "degrees must be 0 or more and repeats 1 or more"),
+        (["--repeats", "0"], "degrees must be 0 or more and repeats 1 or more"),
+        (["--quick", "--write"], "--quick never writes"),
+    ],
+)
+def test_bad_options(arguments, message, capsys):
     with pytest.raises(SystemExit):
         gaunt.main(arguments)
-    assert "degrees must be 0 or more and repeats 1 or more" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_everything_is_written(tmp_path, monkeypatch):
-    row = {"degree": 1, "seconds": {"median": 1.0}}
-    monkeypatch.setattr(gaunt, "measure", lambda degree, *rest: [row])
+def test_everything_is_written_and_a_subset_only_when_asked(tmp_path, monkeypatch):
+    here = _results.environment()
+    monkeypatch.setattr(_results, "environment", lambda peers=(): here)
     monkeypatch.setattr(gaunt, "describe", str)
-    monkeypatch.setattr(_results, "environment", lambda peers: {"peers": list(peers)})
-    gaunt.main(["--degrees", "1"], tmp_path)
-    assert not list(tmp_path.iterdir())
-    assert len(gaunt.main([], tmp_path)) == len(gaunt.DEGREES)
-    assert '"e3nn-jax"' in (tmp_path / "gaunt.json").read_text()
+    path, seconds = tmp_path / "gaunt.json", iter(range(99))
+
+    def measure(degree, *rest):
+        return [
+            {"degree": degree, "method": "auto", "direction": d, "calls": next(seconds)}
+            for d in ("forward", "gradient")
+        ]
+
+    def kept():
+        return [row["calls"] for row in json.loads(path.read_text())["rows"]]
+
+    monkeypatch.setattr(gaunt, "measure", measure)
+    gaunt.main(["--degrees", "3"], tmp_path)
+    assert not path.exists()
+    gaunt.main(["--degrees", "3", "--write"], tmp_path)
+    assert kept() == [2, 3]
+    gaunt.main([], tmp_path)
+    assert kept() == list(range(4, 24))
+    gaunt.main(["--degrees", "1", "--write"], tmp_path)
+    assert kept() == [24, 25, *range(6, 24)]
 
 
 def results():
@@ -57,7 +81,8 @@ def results():
     rows = [
         {
             "degree": degree, "method": name, "direction": direction,
-            "batch": [4, 2], "hardware": "Abacus, 2 cores",
+            "batch": [4, 2], "hardware": "Abacus, 2 cores", "e3nn_jax": "0",
+            "date": "today",
             "seconds": {"median": time * degree / 1000, "n": 7},
             "ratio": {"median": time + degree, "min": 0.5, "max": 99.0},
         }
@@ -66,7 +91,7 @@ def results():
         for name, time in times.items()
         if degree == 3 or name != "dense"
     ]  # fmt: skip
-    here = {"jax": "1", "python": "3", "date": "today", "peers": {"e3nn-jax": "0"}}
+    here = {"jax": "1", "python": "3"}
     return {"gaunt": {"rows": rows, "environment": here}}
 
 

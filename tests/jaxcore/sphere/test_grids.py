@@ -89,3 +89,20 @@ def test_rules_of_points(exact):
     np.testing.assert_array_equal(points[:half], -points[half:])
     grid = sphere.gauss_legendre_grid(exact)
     assert exact < 4 or len(points) < grid.theta.size * grid.phi.size
+
+
+@pytest.mark.parametrize("exact", [131, 132, 133, 134, 135])
+def test_rules_of_large_degree(exact):
+    """Gram matrices of zonal and sectoral harmonics, instead of all harmonics."""
+    points, weights = _sampling.rule(exact)
+    half = len(points) // 2
+    np.testing.assert_array_equal(points[:half], -points[half:])
+    table = harmonics.legendre_table(exact // 2, points[:, 1])
+    azimuth = np.arctan2(points[:, 0], points[:, 2])
+    zonal = table[:, 0]
+    sectoral = np.stack(
+        [np.sqrt(2) * table[m, m] * np.cos(m * azimuth) for m in range(1, exact // 2)]
+    )
+    for functions in (zonal, sectoral):
+        gram = (functions * weights) @ functions.T
+        np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-11)
