@@ -19,9 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    (,
+    _pinn_tables,
+    _sphere_tables,
+)
     _convolution_tables,
     _pinn_tables,
     _transform_tables,
+)
+from benchmarks import (
+    (,
+    _pinn_tables,
+    _sphere_tables,
 )
 
 
@@ -34,6 +43,7 @@ TABLES: dict[str, Render] = {
     **_transform_tables.TABLES,
     **_convolution_tables.TABLES,
 }
+TABLES: dict[str, Render] = {**_pinn_tables.TABLES, **_sphere_tables.TABLES}
 
 BLOCK = re.compile(
     r"^<!-- table:(?P<name>[\w-]+) -->\n(?P<body>.*?)^<!-- /table -->$",
