@@ -133,6 +133,7 @@ class Store:
         self.saved: int | None = None  # newest step on the disk
         self._metrics: dict[int, dict[str, float]] = {}
         self._pending: tuple[int, dict[str, Any], float] | None = None
+        self._written = 0.0
         self._manager: Any = None
 
     def open(self, like: Any) -> tuple[int, Any] | None:
@@ -246,7 +247,7 @@ class Store:
         except Exception as error:
             raise self._failed("save", step, error) from error
         self._pending, self.saved = None, step
-        return step, time.perf_counter() - began
+        return step, self._written - began
 
     def close(self) -> None:
         """Ends background work without waiting for its success."""
@@ -283,6 +284,7 @@ class Store:
         step, content, _ = self._pending
         (folder,) = self.folder.glob(f"{step}{TEMPORARY}*")
         write_manifest(folder, content)
+        self._written = time.perf_counter()
 
     def _known_metrics(self) -> dict[int, dict[str, float]]:
         known = {}

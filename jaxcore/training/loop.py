@@ -291,7 +291,10 @@ class _Run:
 
     def _save(self) -> None:
         store, settings = self.store, self.options.checkpoint
-        if store is None or settings is None or store.saved == self.step:
+        if store is None or settings is None:
+            return
+        self._acknowledge(self._storage(store.finish))
+        if store.saved == self.step:
             return
         if (settings.metric or "").startswith("evaluate/"):
             self._evaluate()
@@ -301,7 +304,6 @@ class _Run:
             for k, v in metrics.items()
             if np.ndim(v) == 0 and np.isfinite(v)
         }
-        self._acknowledge(self._storage(store.finish))
         self._storage(lambda: store.save(self.step, self._tree(), finite))
 
     def _finish(self, result: str) -> None:

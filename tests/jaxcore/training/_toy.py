@@ -6,6 +6,8 @@ came out, for comparison with one device.
 
 import json
 import sys
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -94,6 +96,7 @@ def batches(last: str = "pad", batch_size: int = BATCH) -> training.ArrayBatches
     return training.ArrayBatches(data(), batch_size, seed=5, last=last)
 
 
+@lru_cache
 def task(
     optimizer: str = "sgd", dtype: str = "float32", last: str = "pad"
 ) -> training.Task:
@@ -180,6 +183,35 @@ def relative(found: Any, expected: Any) -> float:
     return (gap / norm) ** 0.5
 
 
+def save_and_resume(folder: Path) -> None:
+    """Trains 12 steps in two runs with checkpoints; notes what this process read."""
+    source, read = batches(), []
+
+    class Spy:
+        batch_size, every, axes = source.batch_size, 1, 0
+        num_batches = source.num_batches
+        indices, describe = source.indices, source.describe
+
+        def read(self, step, rows):
+            while len(read) <= step:
+                read.append(None)
+            read[step] = source.indices(step)[rows].tolist()
+            return source.read(step, rows)
+
+    for steps in (7, 12):
+        training.fit(
+            task("adam"),
+            Spy(),
+            steps,
+            key=jax.random.key(7),
+            parallel="sharded" if steps == 7 else "pmap",
+            ema=0.9,
+            checkpoint=training.Checkpoint(folder, every=5),
+            log=training.Log(folder, every=1),
+        )
+    (folder / f"read{jax.process_index()}.json").write_text(json.dumps(read))
+
+
 def main() -> None:
     """Trains the cases given as JSON and writes their arrays."""
     job = json.loads(sys.argv[1])
@@ -193,6 +225,8 @@ def main() -> None:
         for i, leaf in enumerate(jax.tree.leaves(found)):
             arrays[f"{number}/{i}"] = leaf
     np.savez(job["file"], **arrays)
+    if "folder" in job:
+        save_and_resume(Path(job["folder"]))
 
 
 if __name__ == "__main__":
