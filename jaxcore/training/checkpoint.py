@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
+import os
 import shutil
 import time
 import warnings
@@ -135,6 +137,8 @@ class Store:
         self._pending: tuple[int, dict[str, Any], float] | None = None
         self._written = 0.0
         self._manager: Any = None
+        # Whatever Orbax complains about is raised or warned of here, once.
+        logging.getLogger("absl").addFilter(_not_orbax)
 
     def open(self, like: Any) -> tuple[int, Any] | None:
         """Returns step and tree of the newest good checkpoint, or None if none is.
@@ -250,13 +254,14 @@ class Store:
         return step, self._written - began
 
     def close(self) -> None:
-        """Ends background work without waiting for its success."""
+        """Ends background work; says so if it fails."""
         if self._manager is not None:
             manager, self._manager = self._manager, None
             try:
                 manager.close()
             except Exception as error:
                 warnings.warn(f"{OWNER}: closing {self.folder}: {error}", stacklevel=2)
+        logging.getLogger("absl").removeFilter(_not_orbax)
 
     def _new_manager(self) -> Any:
         # Orbax takes seconds to import, which runs without checkpoints are spared.
@@ -382,6 +387,10 @@ class Store:
         return StorageError(
             f"{OWNER}: could not {verb} {what} in {self.folder}: {_first_line(error)}"
         )
+
+
+def _not_orbax(record: logging.LogRecord) -> bool:
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
 class _Keep:
