@@ -21,8 +21,8 @@ from jaxcore.training.parallel import masked_mean as masked_mean
 from jaxcore.training.parallel import mean_over_devices as mean_over_devices
 from jaxcore.training.parallel import row_keys as row_keys
 from jaxcore.training.parallel import shared_key as shared_key
-from jaxcore.training.runs import read_log as read_log
-from jaxcore.training.runs import runs as runs
+from jaxcore.training.compare import read_log as read_log
+from jaxcore.training.compare import runs as runs
 from jaxcore.training.task import Interrupted as Interrupted
 from jaxcore.training.task import NonFiniteError as NonFiniteError
 from jaxcore.training.task import Progress as Progress

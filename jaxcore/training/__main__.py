@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxcore.training.runs import main
+from jaxcore.training.compare import main
 
 
 if __name__ == "__main__":

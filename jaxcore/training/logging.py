@@ -75,6 +75,8 @@ class Logger:
         self._bar: Any = None
         if not active:
             return
+        if settings.tensorboard:
+            self._board = _summary_writer(settings.folder)
         if settings.folder is not None:
             folder = Path(settings.folder)
             try:
@@ -85,8 +87,6 @@ class Logger:
                     f"{OWNER}: could not open the log {folder / FILE}: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-        if settings.tensorboard:
-            self._board = _summary_writer(settings.folder)
         shown = sys.stderr.isatty() if settings.bar is None else settings.bar
         if shown:
             self._bar = _Bar(steps)

@@ -18,7 +18,7 @@ from jaxcore.training._arguments import Options, check, identity
 from jaxcore.training._prefetch import Buffer, Feed
 from jaxcore.training._setup import Evaluator, prepare
 from jaxcore.training._signals import Signals
-from jaxcore.training._steps import SKIPPED, Carry, compiled
+from jaxcore.training._steps import SKIPPED, Carry, Plan, compiled
 from jaxcore.training.checkpoint import Checkpoint, Store
 from jaxcore.training.data import Batches
 from jaxcore.training.ema import Ema
@@ -123,8 +123,9 @@ def fit(
     )  # fmt: skip
     with Signals() as signals:
         layout = Layout(parallel, devices)
-        run = _Run(task, options, layout, signals, callbacks, state)
+        run = _Run(options, layout, signals, callbacks)
         try:
+            run.open(task, state)
             return run.train()
         finally:
             run.close()
@@ -133,20 +134,31 @@ def fit(
 class _Run:
     """One call of `fit`."""
 
+    plan: Plan
+    carry: Carry
+
     def __init__(
         self,
-        task: Task,
         options: Options,
         layout: Layout,
         signals: Signals,
         callbacks: Sequence[Callable[[Progress], Any]],
-        state: Any,
     ):
         self.options, self.layout, self.signals = options, layout, signals
         self.callbacks = callbacks
         self.store: Store | None = None
         self.logger: Logger | None = None
         self.feed: Feed | None = None
+        self.start = self.step = 0
+        self.pending: list[dict[str, np.ndarray]] = []
+        self.logged = (0, time.perf_counter())
+        self.per_step: float | None = None
+        self.recent: dict[str, float] = {}
+        self.evaluated: tuple[int, dict[str, Any]] = (-1, {})
+
+    def open(self, task: Task, state: Any) -> None:
+        """Makes the state before the first step, or reads that of a checkpoint."""
+        options, layout = self.options, self.layout
         self.plan, self.carry, self.root = prepare(task, options, layout, state)
         self.steps = compiled(self.plan)
         self.evaluator = Evaluator(task, options, self.plan)
@@ -154,11 +166,7 @@ class _Run:
         primary = jax.process_index() == 0
         log = self._storage(lambda: Logger(options.log, options.steps, primary))
         self.logger = log or Logger(Log(every=options.log.every), options.steps, False)
-        self.pending: list[dict[str, np.ndarray]] = []
         self.logged = (self.step, time.perf_counter())
-        self.per_step: float | None = None
-        self.recent: dict[str, float] = {}
-        self.evaluated: tuple[int, dict[str, Any]] = (-1, {})
 
     def close(self) -> None:
         for part in (self.feed, self.store, self.logger):
@@ -433,7 +441,7 @@ class _Run:
 
     def _complain(self, error: StorageError) -> None:
         error.state, error.ema = self._visible(self.carry)
-        error.step = getattr(self, "step", 0)
+        error.step = self.step
         if self.options.on_error == "raise":
             raise error
         warnings.warn(f"{error}; training goes on", RuntimeWarning, stacklevel=3)
