@@ -7,6 +7,8 @@ the number of devices.
 
 from jaxcore.training.checkpoint import Checkpoint as Checkpoint
 from jaxcore.training.checkpoint import CheckpointError as CheckpointError
+from jaxcore.training.compare import read_log as read_log
+from jaxcore.training.compare import runs as runs
 from jaxcore.training.data import ArrayBatches as ArrayBatches
 from jaxcore.training.data import Batches as Batches
 from jaxcore.training.data import FunctionBatches as FunctionBatches
@@ -21,8 +23,6 @@ from jaxcore.training.parallel import masked_mean as masked_mean
 from jaxcore.training.parallel import mean_over_devices as mean_over_devices
 from jaxcore.training.parallel import row_keys as row_keys
 from jaxcore.training.parallel import shared_key as shared_key
-from jaxcore.training.compare import read_log as read_log
-from jaxcore.training.compare import runs as runs
 from jaxcore.training.task import Interrupted as Interrupted
 from jaxcore.training.task import NonFiniteError as NonFiniteError
 from jaxcore.training.task import Progress as Progress

@@ -137,8 +137,6 @@ class Store:
         self._pending: tuple[int, dict[str, Any], float] | None = None
         self._written = 0.0
         self._manager: Any = None
-        # Whatever Orbax complains about is raised or warned of here, once.
-        logging.getLogger("absl").addFilter(_not_orbax)
 
     def open(self, like: Any) -> tuple[int, Any] | None:
         """Returns step and tree of the newest good checkpoint, or None if none is.
@@ -153,6 +151,12 @@ class Store:
                 there are checkpoints and none is good.
             StorageError: the folder cannot be used.
         """
+        # Orbax takes seconds to import, which runs without checkpoints are spared.
+        import orbax.checkpoint  # noqa: F401
+
+        # Whatever it complains about is raised or warned of here, once. Its logger must
+        # not be asked for before it is made.
+        logging.getLogger("absl").addFilter(_not_orbax)
         try:
             if self.primary:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -264,7 +268,6 @@ class Store:
         logging.getLogger("absl").removeFilter(_not_orbax)
 
     def _new_manager(self) -> Any:
-        # Orbax takes seconds to import, which runs without checkpoints are spared.
         import orbax.checkpoint as ocp
 
         options = ocp.CheckpointManagerOptions(

@@ -100,7 +100,9 @@ def test_equal_to_the_solver_of_pinns():
     prepared = function.prepare(axes_of(source.read(0, slice(None))))
     solver = FirstOrder(function, ADAM, 20)
     start = task().init(jax.random.fold_in(jax.random.key(1), 0))
-    state, rows = jax.jit(solver.run)(solver.init(start.params), prepared, jnp.int32(20))
+    state, rows = jax.jit(solver.run)(
+        solver.init(start.params), prepared, jnp.int32(20)
+    )
     result = fit(20, source)
     ours = [row["loss"] for row in result.history]
     np.testing.assert_allclose(ours, rows.total, rtol=1e-5)

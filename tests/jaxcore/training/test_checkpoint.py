@@ -87,7 +87,9 @@ def test_a_finished_run_is_returned(copy, trained):
 
 
 def test_fewer_steps_than_saved_are_refused(copy):
-    with pytest.raises(ValueError, match="`steps` must be at least the 12 of the check"):
+    with pytest.raises(
+        ValueError, match="`steps` must be at least the 12 of the check"
+    ):
         save(copy, 5, ema=0.5)
 
 
@@ -126,7 +128,11 @@ def test_metrics_and_configuration_lie_beside(copy):
 
 def test_zero_size_and_integer_leaves_come_back(tmp_path):
     def init(key):
-        return {"none": jnp.zeros((0, 3)), "count": jnp.int8(0), "half": jnp.bfloat16(1)}
+        return {
+            "none": jnp.zeros((0, 3)),
+            "count": jnp.int8(0),
+            "half": jnp.bfloat16(1),
+        }
 
     def step(state, batch, key):
         return {**state, "count": state["count"] + 1, "half": state["half"] * 2}, {}
@@ -158,10 +164,14 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_falls_back_with_one_warning(damage, copy, trained):
     draw = random.Random(damage)
-    path = draw.choice([p for p in files(copy / "12" / "state") if p.stat().st_size > 9])
+    path = draw.choice(
+        [p for p in files(copy / "12" / "state") if p.stat().st_size > 9]
+    )
     other = copy / "8" / "manifest.json"
     DAMAGES[damage](path, other, draw.randrange(1, path.stat().st_size))
-    with pytest.warns(UserWarning, match="damaged in .*: step 12 .* step 8 is used") as w:
+    with pytest.warns(
+        UserWarning, match="damaged in .*: step 12 .* step 8 is used"
+    ) as w:
         result = save(copy, ema=0.5)
     assert len(w) == 1
     assert path.name in str(w[0].message)
@@ -209,7 +219,9 @@ def test_a_changed_manifest_is_damage(copy):
 def test_no_good_checkpoint_is_an_error(copy):
     for step in (4, 8, 12):
         (copy / str(step) / "manifest.json").unlink()
-    with pytest.raises(training.CheckpointError, match="no checkpoint in .* step 4: mani"):
+    with pytest.raises(
+        training.CheckpointError, match="no checkpoint in .* step 4: mani"
+    ):
         save(copy, ema=0.5)
     assert steps(copy) == [4, 8, 12]
 
@@ -259,7 +271,10 @@ def other_model(shape, name="b"):
         ({"key": jax.random.key(3)}, r"configuration: key\[1\] was 2 and is 3"),
         ({"batches": _simple.batches(12)}, r"batches\.batch_size was 8 and is 12"),
         ({"precision": "bfloat16"}, "precision was 'float32' and is 'bfloat16'"),
-        ({"config": {"width": 3}}, r"config\.width was 'absent' and is 3|config was None"),
+        (
+            {"config": {"width": 3}},
+            r"config\.width was 'absent' and is 3|config was None",
+        ),
     ],
 )
 def test_another_model_or_configuration_is_named(options, message, copy):
@@ -277,7 +292,9 @@ class Config:
 def test_user_configuration_is_compared(tmp_path):
     save(tmp_path, 4, config=Config())
     save(tmp_path, 5, config={"width": 3, "rates": [0.1, 0.2]})
-    with pytest.raises(training.CheckpointError, match=r"config\.rates\[1\] was 0\.2 and"):
+    with pytest.raises(
+        training.CheckpointError, match=r"config\.rates\[1\] was 0\.2 and"
+    ):
         save(tmp_path, 6, config=Config(rates=(0.1, 0.3)))
 
 

@@ -70,7 +70,12 @@ def test_arrays_are_not_copied(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "options", "error", "message"),
     [
-        (rows(10), {}, ValueError, "`last` must be 'drop' or 'pad', because batches of 4"),
+        (
+            rows(10),
+            {},
+            ValueError,
+            "`last` must be 'drop' or 'pad', because batches of 4",
+        ),
         (rows(8), {"last": "keep"}, ValueError, "'drop' or 'pad', got 'keep'"),
         (rows(3), {}, ValueError, "between 1 and the 3 rows that there are, got 4"),
         ({"a": np.ones(4), "b": np.ones(5)}, {}, ValueError, r"equal .* \[4, 5\]"),
@@ -127,15 +132,15 @@ def test_only_steps_to_be_taken_are_read():
 
 
 def test_a_batch_for_several_steps():
-    source = training.FunctionBatches(
-        lambda s, rows: np.full(4, s)[rows], 4, every=5
-    )
+    source = training.FunctionBatches(lambda s, rows: np.full(4, s)[rows], 4, every=5)
     found = collect(source, start=7, stop=14)
     assert [(b.first, b.stop, int(b.batches[0])) for b in found] == [
         (5, 10, 5),
         (10, 14, 10),
     ]
-    forever = training.FunctionBatches(lambda s, rows: np.zeros(3), None, axes=None, every=None)
+    forever = training.FunctionBatches(
+        lambda s, rows: np.zeros(3), None, axes=None, every=None
+    )
     assert [(b.first, b.stop) for b in collect(forever)] == [(0, 20)]
 
 

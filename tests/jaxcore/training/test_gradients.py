@@ -101,7 +101,9 @@ def test_outside_of_fit_it_is_value_and_grad(problem):
 
 
 def test_integer_aux_is_refused():
-    function = training.value_and_grad(lambda p, b, k: (p, {"n": jnp.int32(1)}), has_aux=True)
+    function = training.value_and_grad(
+        lambda p, b, k: (p, {"n": jnp.int32(1)}), has_aux=True
+    )
     with pytest.raises(TypeError, match=r"floating arrays.* got int32 at \['n'\]"):
         function(1.0, None, None)
 

@@ -224,7 +224,9 @@ def test_full_disk_is_an_error_with_the_state(full_disk, tmp_path, caplog):
             wait_for(tmp_path / "10" / "manifest.json")
             fill()
 
-    with pytest.raises(training.StorageError, match=r"could not save .* step 20 in") as e:
+    with pytest.raises(
+        training.StorageError, match=r"could not save .* step 20 in"
+    ) as e:
         _simple.fit(40, callbacks=[act], **options)
     assert int(e.value.state["count"]) == e.value.step >= 20
     full_disk.empty()
@@ -269,9 +271,13 @@ READ_ONLY = Path("/sys/kernel/separax")  # not even root can write there
 
 
 def test_read_only_folder():
-    with pytest.raises(training.StorageError, match="could not open checkpoints in /sys"):
+    with pytest.raises(
+        training.StorageError, match="could not open checkpoints in /sys"
+    ):
         _simple.fit(5, checkpoint=READ_ONLY)
-    with pytest.raises(training.StorageError, match="could not open the log /sys/kernel"):
+    with pytest.raises(
+        training.StorageError, match="could not open the log /sys/kernel"
+    ):
         _simple.fit(5, log=READ_ONLY)
     with pytest.warns(RuntimeWarning, match="training goes on") as w:
         result = _simple.fit(5, checkpoint=READ_ONLY, on_error="continue")

@@ -1,7 +1,7 @@
 import json
 import math
-import struct
 import shutil
+import struct
 import sys
 
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ from tests.jaxcore.training import _simple
 
 
 def lines(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()
+    ]
 
 
 def test_one_line_per_log_step_with_means(tmp_path):
@@ -121,7 +123,10 @@ def test_tensorboard_without_its_extra(tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"every": 0}, "`every` must be an integer of at least 1, got 0"),
-        ({"tensorboard": True}, "`folder` must be given for tensorboard=True, got None"),
+        (
+            {"tensorboard": True},
+            "`folder` must be given for tensorboard=True, got None",
+        ),
     ],
 )
 def test_refused(options, message):
@@ -131,11 +136,15 @@ def test_refused(options, message):
 
 def test_log_that_cannot_be_written(tmp_path):
     (tmp_path / "log.jsonl").symlink_to("/dev/full")
-    with pytest.raises(training.StorageError, match=r"could not write .* No space") as e:
+    with pytest.raises(
+        training.StorageError, match=r"could not write .* No space"
+    ) as e:
         _simple.fit(6, log=training.Log(tmp_path, every=2))
     assert e.value.step == 0
     assert set(e.value.state["params"]) == {"a", "b"}
-    with pytest.warns(RuntimeWarning, match="No space left on device; training goes on"):
+    with pytest.warns(
+        RuntimeWarning, match="No space left on device; training goes on"
+    ):
         result = _simple.fit(
             6, log=training.Log(tmp_path, every=2), on_error="continue"
         )
@@ -152,7 +161,14 @@ def test_runs_are_compared(tmp_path, capsys):
     )
     assert compare.main([str(tmp_path / "short"), str(tmp_path / "evaluated")]) == 0
     header, short, evaluated = capsys.readouterr().out.splitlines()
-    assert header.split() == ["run", "steps", "steps/s", "loss", "evaluate/loss", "result"]
+    assert header.split() == [
+        "run",
+        "steps",
+        "steps/s",
+        "loss",
+        "evaluate/loss",
+        "result",
+    ]
     assert short.split()[1] == "4"
     assert short.split()[-2:] == ["-", "finished"]
     loss = [row for row in lines(tmp_path / "evaluated") if "evaluate/loss" in row]
@@ -179,7 +195,9 @@ def test_logs_that_cannot_be_read(tmp_path, capsys):
     with pytest.raises(ValueError, match="no log in"):
         training.read_log(tmp_path)
     (tmp_path / "log.jsonl").write_text('nonsense\n{"step": 1}\n')
-    with pytest.raises(ValueError, match="line 1 of .* must be a JSON object, got 'nons"):
+    with pytest.raises(
+        ValueError, match="line 1 of .* must be a JSON object, got 'nons"
+    ):
         training.read_log(tmp_path)
     with pytest.raises(ValueError, match="`folders` must not be empty"):
         training.runs([])

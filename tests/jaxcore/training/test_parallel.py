@@ -153,7 +153,9 @@ def test_step_gets_a_key_per_device():
 
     task = training.Task(lambda key: jnp.zeros(()), step)
     spread = [
-        _simple.fit(2, task=task, parallel=p, log=training.Log(every=2)).metrics["spread"]
+        _simple.fit(2, task=task, parallel=p, log=training.Log(every=2)).metrics[
+            "spread"
+        ]
         for p in ("pmap", "pmap", "sharded")
     ]
     assert spread[0] > 0
@@ -179,7 +181,10 @@ def test_state_that_differs_between_devices_is_found():
         ({"parallel": "sharded", "devices": []}, "must be distinct devices"),
         ({"parallel": "pmap", "devices": 3}, "divisible by .* got 8 rows for 3 x 1"),
         ({"parallel": "pmap", "accumulate": 4}, "divisible .* got 8 rows for 4 x 4"),
-        ({"parallel": "tpu"}, "`parallel` must be one of none, pmap, sharded, got 'tpu'"),
+        (
+            {"parallel": "tpu"},
+            "`parallel` must be one of none, pmap, sharded, got 'tpu'",
+        ),
     ],
 )
 def test_refused(options, message):

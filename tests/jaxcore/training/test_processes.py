@@ -94,17 +94,23 @@ def test_two_processes_of_two_devices(tmp_path, one_device):
     finish(*(start(job, devices=2) for job in jobs))
     compare(tmp_path / "0.npz", one_device)
     compare(tmp_path / "1.npz", one_device)
-    check_run(folder, [json.loads((folder / f"read{i}.json").read_text()) for i in (0, 1)])
+    check_run(
+        folder, [json.loads((folder / f"read{i}.json").read_text()) for i in (0, 1)]
+    )
 
 
 def check_run(folder: Path, read: list) -> None:
     """Each process read its rows; one log was written; its checkpoint restores here."""
-    global_rows = [_toy.batches().indices(step).tolist() for step in range(len(read[0]))]
+    global_rows = [
+        _toy.batches().indices(step).tolist() for step in range(len(read[0]))
+    ]
     for step, rows in enumerate(global_rows):
         valid = [i for i in rows if i >= 0]
         assert read[0][step] == rows[:8]
         assert [i for i in read[1][step] if i >= 0] == valid[8:]
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()
+    ]
     steps = [line["step"] for line in lines if "loss" in line]
     assert steps == list(range(1, 13))  # each once: a single process writes
     resumed = _toy.run({"optimizer": "adam"}, steps=20, checkpoint=str(folder))
