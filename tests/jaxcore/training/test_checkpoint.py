@@ -174,7 +174,7 @@ def test_damage_falls_back_with_one_warning(damage, copy, trained):
     ) as w:
         result = save(copy, ema=0.5)
     assert len(w) == 1
-    assert path.name in str(w[0].message)
+    assert f"step 12 ({path.relative_to(copy / '12')} " in str(w[0].message)
     assert result.resumed == 8
     assert _simple.digest(result.state, result.ema) == _simple.digest(
         trained[1].state, trained[1].ema
@@ -220,7 +220,7 @@ def test_no_good_checkpoint_is_an_error(copy):
     for step in (4, 8, 12):
         (copy / str(step) / "manifest.json").unlink()
     with pytest.raises(
-        training.CheckpointError, match="no checkpoint in .* step 4: mani"
+        training.CheckpointError, match=r"no checkpoint in .* step 4: mani"
     ):
         save(copy, ema=0.5)
     assert steps(copy) == [4, 8, 12]
@@ -273,7 +273,7 @@ def other_model(shape, name="b"):
         ({"precision": "bfloat16"}, "precision was 'float32' and is 'bfloat16'"),
         (
             {"config": {"width": 3}},
-            r"config\.width was 'absent' and is 3|config was None",
+            "configuration: config was None and is 'absent'",
         ),
     ],
 )

@@ -207,7 +207,7 @@ def big_task():
     return training.Task(init, step)
 
 
-# TensorStore's other writes end after Orbax has closed its event loop on the first error.
+# TensorStore's other writes end after Orbax has closed its event loop.
 late_writes = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )

@@ -196,7 +196,7 @@ def test_logs_that_cannot_be_read(tmp_path, capsys):
         training.read_log(tmp_path)
     (tmp_path / "log.jsonl").write_text('nonsense\n{"step": 1}\n')
     with pytest.raises(
-        ValueError, match="line 1 of .* must be a JSON object, got 'nons"
+        ValueError, match=r"line 1 of .* must be a JSON object, got 'nons"
     ):
         training.read_log(tmp_path)
     with pytest.raises(ValueError, match="`folders` must not be empty"):
