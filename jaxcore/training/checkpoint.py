@@ -335,14 +335,9 @@ class Store:
         difference = difference_of_tables(manifest["leaves"], leaf_table(like))
         if difference is not None:
             raise CheckpointError(f"{where} is of another model: {difference}")
-        before = leaf_values(manifest["config"])
-        now = leaf_values(self.config)
-        for name in [*before, *(n for n in now if n not in before)]:
-            if before.get(name, "absent") != now.get(name, "absent"):
-                raise CheckpointError(
-                    f"{where} has another configuration: {name} was "
-                    f"{before.get(name, 'absent')!r} and is {now.get(name, 'absent')!r}"
-                )
+        difference = difference_of_values(manifest["config"], self.config)
+        if difference is not None:
+            raise CheckpointError(f"{where} has another configuration: {difference}")
 
     def _read(self, step: int, manifest: dict[str, Any], like: Any) -> Any:
         import orbax.checkpoint as ocp
@@ -417,18 +412,22 @@ class _Keep:
         return [step in kept for step in steps]
 
 
-def leaf_values(tree: Any, path: str = "") -> dict[str, Any]:
-    """Returns the values of nested dicts and lists by their paths."""
-    if isinstance(tree, dict):
-        parts = {f".{k}" if path else str(k): v for k, v in tree.items()}
-    elif isinstance(tree, list):
-        parts = {f"[{i}]": v for i, v in enumerate(tree)}
-    else:
-        return {path: tree}
-    found: dict[str, Any] = {}
-    for name, value in parts.items():
-        found |= leaf_values(value, path + name)
-    return found
+def difference_of_values(before: Any, now: Any, path: str = "") -> str | None:
+    """Returns the first value in which two JSON documents differ, in words, or None."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        absent = "absent"
+        for name in [*before, *(n for n in now if n not in before)]:
+            place = f"{path}.{name}" if path else name
+            pair = before.get(name, absent), now.get(name, absent)
+            if (found := difference_of_values(*pair, place)) is not None:
+                return found
+        return None
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, pair in enumerate(zip(before, now, strict=True)):
+            if (found := difference_of_values(*pair, f"{path}[{i}]")) is not None:
+                return found
+        return None
+    return None if before == now else f"{path} was {before!r} and is {now!r}"
 
 
 def _name(index: int) -> str:

@@ -273,7 +273,7 @@ def other_model(shape, name="b"):
         ({"precision": "bfloat16"}, "precision was 'float32' and is 'bfloat16'"),
         (
             {"config": {"width": 3}},
-            "configuration: config was None and is 'absent'",
+            r"configuration: config was None and is \{'width': 3\}",
         ),
     ],
 )
