@@ -92,13 +92,14 @@ def _is_finite(x: Any) -> Any:
 
 
 def _length(options: Options, batch: Any) -> int:
+    # A call may take fewer steps than the scan has. Its length follows from the batches
+    # alone, since another length is another program, which may round differently.
     source = options.batches
-    if options.chunk is not None:
-        return options.chunk
     if source is None or source.every != 1:
-        return MAX_STEPS
+        return max(MAX_STEPS, options.chunk or 0)
     size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(batch))
-    return int(np.clip(STACK_BYTES // max(size, 1), 1, MAX_STACKED))
+    length = int(np.clip(STACK_BYTES // max(size, 1), 1, MAX_STACKED))
+    return max(length, options.chunk or 0)
 
 
 def batch_structs(name: str, batch: Any, source: Batches, layout: Layout) -> Any:

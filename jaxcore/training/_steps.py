@@ -67,18 +67,21 @@ def compiled(plan: Plan) -> Callable:
     take = _take(plan)
 
     def steps(carry, root, batches, first, offset, count):
-        def body(carry, x):
-            i, stacked = x
-            batch = stacked if plan.stacked else batches
+        def body(carry, i):
             active = (i >= offset) & (i < offset + count)
-            return lax.cond(active, take, skip, carry, root, first + i, batch)
+            return lax.cond(active, one, none, carry, i)
 
-        def skip(carry, root, step, batch):
-            shapes = jax.eval_shape(take, carry, root, step, batch)[1]
+        def one(carry, i):
+            # The batch is taken out here: steps that are not taken shall not copy it.
+            at = lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False)  # noqa: E731
+            batch = jax.tree.map(at, batches) if plan.stacked else batches
+            return take(carry, root, first + i, batch)
+
+        def none(carry, i):
+            shapes = jax.eval_shape(one, carry, i)[1]
             return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-        each = (jnp.arange(plan.length), batches if plan.stacked else None)
-        carry, metrics = lax.scan(body, carry, each)
+        carry, metrics = lax.scan(body, carry, jnp.arange(plan.length))
         finite = _all_finite(carry.state, plan.exempt)
         # A device may differ from the others: all must come to the same decision.
         finite = mean_over_devices(finite.astype(jnp.float32)) == 1.0
