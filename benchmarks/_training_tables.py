@@ -58,7 +58,8 @@ def training_scaling(results: Results) -> str:
     rows = [row for row in _rows(results, "overhead") if row["devices"] > 1]
     caption = (
         "Host devices share the cores of one CPU: the table is about overhead, not "
-        "speed-up. Bare loop: the same step under `jax.jit` with a sharded batch. "
+        "speed-up. Bare loop: the same step under `jax.jit` with a sharded batch, "
+        "waited for one by one. "
     )
     return _overhead(results, rows, caption)
 

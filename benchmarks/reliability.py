@@ -109,7 +109,7 @@ def child(function: Callable[[], Any]) -> int:
         os._exit(code)
 
 
-def check_latest(folder: Path, size: int) -> tuple[int, str | None]:
+def check_latest(folder: Path) -> tuple[int, str | None]:
     """Returns the newest step, and what is wrong with its checkpoint, if anything."""
     steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()]
     if not steps:
@@ -143,7 +143,7 @@ def kills(count: int, seed: int = 0, size: int = 2**21) -> Row:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             saved = acknowledged(folder)
-            latest, wrong = check_latest(folder, size)
+            latest, wrong = check_latest(folder)
             found["inside_a_write"] += any(folder.glob(f"*{TEMPORARY}*"))
             found["lost"] += latest < saved
             found["unreadable"] += wrong is not None
@@ -305,7 +305,7 @@ def signals(count: int, seed: int = 0, size: int = 2**18) -> Row:
             os.kill(pid, signal.SIGTERM)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             codes[code] += 1
-            latest, wrong = check_latest(folder, size)
+            latest, wrong = check_latest(folder)
             end = training.read_log(folder)[-1]
             compiling += latest <= 5
             good += (
