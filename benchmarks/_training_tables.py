@@ -42,7 +42,7 @@ def reliability(results: Results) -> str:
         f"State of {kills['state_bytes'] / 1e6:.1f} MB for the kills; damages go "
         f"through all {damages[0]['files']} files of a checkpoint. Every state that "
         "came back is compared with the known one, number by number. "
-        + _setting(results)
+        + _setting(results["reliability"])
     )
     return "\n".join([*markdown(header, lines, left=4), "", caption])
 
@@ -65,7 +65,7 @@ def training_scaling(results: Results) -> str:
 
 
 def _overhead(results: Results, rows: Sequence[Row], caption: str) -> str:
-    header = ("devices", "parallel", "bare ms", "fit ms", "overhead %")
+    header = ("devices", "parallel", "bare ms", "fit ms", "overhead %", "CPU time %")
     lines = [
         (
             row["devices"],
@@ -73,17 +73,18 @@ def _overhead(results: Results, rows: Sequence[Row], caption: str) -> str:
             f"{1e3 * row['bare_seconds']['median']:.2f}",
             f"{1e3 * row['fit_seconds']['median']:.2f}",
             _percent(row["overhead"]),
+            _percent(row["processor_overhead"]),
         )
         for row in rows
     ]
+    result = results[_file("overhead")]
     samples = rows[0]["overhead"]["n"]
     caption += (
-        f"Median and quartile range of {samples} turns; the bare loop has its batches "
-        "on the devices, `fit` reads and logs. "
+        f"Median and half the quartile range of {samples} turns; the bare loop has its "
+        "batches on the devices, `fit` reads and logs. The last column is the overhead "
+        "in seconds of the processor, all threads together. "
     )
-    return "\n".join(
-        [*markdown(header, lines, left=2), "", caption + _setting(results)]
-    )
+    return "\n".join([*markdown(header, lines, left=2), "", caption + _setting(result)])
 
 
 def _percent(summary: Row) -> str:
@@ -91,14 +92,18 @@ def _percent(summary: Row) -> str:
 
 
 def _rows(results: Results, kind: str) -> list[Row]:
-    rows = [row for row in results["reliability"]["rows"] if row["kind"] == kind]
+    name = _file(kind)
+    rows = [row for row in results[name]["rows"] if row["kind"] == kind]
     if not rows:
-        raise ValueError(f"reliability.json has no rows of kind `{kind}`")
+        raise ValueError(f"{name}.json has no rows of kind `{kind}`")
     return rows
 
 
-def _setting(results: Results) -> str:
-    result = results["reliability"]
+def _file(kind: str) -> str:
+    return "training_overhead" if kind == "overhead" else "reliability"
+
+
+def _setting(result: Row) -> str:
     here = result["environment"]
     hardware = "; ".join(dict.fromkeys(row["hardware"] for row in result["rows"]))
     return (

@@ -40,11 +40,12 @@ class Options:
     nonfinite: str
     on_error: str
     chunk: int | None
+    start: int
 
 
 def check(
     batches, steps, key, parallel, accumulate, precision, ema, checkpoint, log,
-    evaluate_every, evaluate_on, nonfinite, on_error, chunk, task,
+    evaluate_every, evaluate_on, nonfinite, on_error, chunk, start, state, task,
 ) -> Options:  # fmt: skip
     """Returns the options, or raises naming the argument that is wrong."""
     if not isinstance(task, Task):
@@ -68,6 +69,7 @@ def check(
         ("accumulate", accumulate, 1),
         ("evaluate_every", evaluate_every, 1),
         ("chunk", chunk, 1),
+        ("start", start, 0),
     ):
         if value is None and name in ("evaluate_every", "chunk"):
             continue
@@ -86,13 +88,18 @@ def check(
             raise ValueError(
                 f"{OWNER}: `{name}` must be one of {', '.join(known)}, got {value!r}"
             )
+    if start and (state is None or start > steps):
+        raise ValueError(
+            f"{OWNER}: `start` must come with `state` and be at most the {steps} steps "
+            f"asked for, got {start}"
+        )
     _check_evaluation(task, batches, evaluate_every, evaluate_on)
     checkpoint, log = _storage(checkpoint, log)
     if not isinstance(ema, Ema | None):
         ema = Ema(ema)
     return Options(
         batches, steps, key, accumulate, precision, ema, checkpoint, log,
-        evaluate_every, evaluate_on, nonfinite, on_error, chunk,
+        evaluate_every, evaluate_on, nonfinite, on_error, chunk, start,
     )  # fmt: skip
 
 

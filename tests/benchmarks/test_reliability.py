@@ -76,8 +76,8 @@ def test_overhead_is_measured_on_equal_steps(monkeypatch):
         monkeypatch.setattr(_training_overhead, name, value)
     job, source = _training_overhead.task(1), _training_overhead.batches(8)
     key = jax.random.key(0)
-    assert _training_overhead.bare(job, source, key)() > 0
-    assert _training_overhead.ours(job, source, key, "none")() > 0
+    assert _training_overhead.bare(job, source, key)().wall > 0
+    assert _training_overhead.ours(job, source, key, "none")().processor > 0
 
 
 def summary(value):
@@ -98,10 +98,16 @@ def test_tables():
                 {**row, "kind": "damages", "damage": "deletion", "trials": 9,
                  "fell_back": 6, "harmless": 2, "refused": 1, "wrong_numbers": 0,
                  "files": 12},
+            ],
+        },
+        "training_overhead": {
+            "environment": {"jax": "1", "numpy": "2", "python": "3", "date": "today"},
+            "rows": [
                 *(
                     {**row, "kind": "overhead", "devices": n, "parallel": "none",
                      "bare_seconds": summary(0.005), "fit_seconds": summary(0.0051),
-                     "overhead": summary(0.02)}
+                     "overhead": summary(0.02),
+                     "processor_overhead": summary(0.03)}
                     for n in (1, 2)
                 ),
             ],
@@ -115,7 +121,7 @@ def test_tables():
     assert "6 fell back a step, 2 harmless, 1 refused | 0 wrong numbers" in text
     for name, devices in (("training_overhead", 1), ("training_scaling", 2)):
         text = tables.TABLES[name](results)
-        assert f"| {devices} | none | 5.00 | 5.10 | 2.0 (± 0.5) |" in text
+        assert f"| {devices} | none | 5.00 | 5.10 | 2.0 (± 0.5) | 3.0 (± 0.5) |" in text
         assert "some CPU; JAX 1" in text
     results["reliability"]["rows"] = results["reliability"]["rows"][:1]
     with pytest.raises(ValueError, match="no rows of kind `signals`"):

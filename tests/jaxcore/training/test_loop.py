@@ -267,6 +267,19 @@ def test_start_from_a_given_state():
     assert _simple.fit(2, state=state).state["params"]["a"] > 9.0
 
 
+def test_go_on_from_a_state_and_its_step(tmp_path):
+    whole = _simple.fit(20)
+    half = _simple.fit(8).state
+    result = _simple.fit(20, state=half, start=8, checkpoint=tmp_path)
+    assert result.resumed == 8
+    assert _simple.digest(result.state) == _simple.digest(whole.state)
+    for options in ({"start": 2}, {"start": 30, "state": half}):
+        with pytest.raises(
+            ValueError, match="`start` must come with `state` and be at"
+        ):
+            _simple.fit(20, **options)
+
+
 def test_float64(x64):
     task = training.Task(
         lambda key: jnp.zeros(()),
@@ -322,6 +335,7 @@ KEY = jax.random.key(0)
         ({"steps": -1}, ValueError, "`steps` must be an integer of at least 0, got -1"),
         ({"steps": True}, ValueError, "`steps` must be an integer .* got True"),
         ({"accumulate": 0}, ValueError, "`accumulate` must be .* at least 1, got 0"),
+        ({"start": -1}, ValueError, "`start` must be .* at least 0, got -1"),
         ({"chunk": 0}, ValueError, "`chunk` must be .* at least 1, got 0"),
         ({"evaluate_every": 0}, ValueError, "`evaluate_every` must be .* got 0"),
         ({"precision": "half"}, ValueError, "`precision` must be .* got 'half'"),
