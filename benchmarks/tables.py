@@ -21,6 +21,10 @@ from typing import Any
 from benchmarks import (
     (,
     _pinn_tables,
+    _training_tables,
+)
+    (,
+    _pinn_tables,
     _sphere_tables,
 )
     _convolution_tables,
@@ -30,7 +34,16 @@ from benchmarks import (
 from benchmarks import (
     (,
     _pinn_tables,
+    _training_tables,
+)
+    (,
+    _pinn_tables,
     _sphere_tables,
+)
+from benchmarks import (
+    (,
+    _pinn_tables,
+    _training_tables,
 )
 
 
@@ -44,6 +57,7 @@ TABLES: dict[str, Render] = {
     **_convolution_tables.TABLES,
 }
 TABLES: dict[str, Render] = {**_pinn_tables.TABLES, **_sphere_tables.TABLES}
+TABLES: dict[str, Render] = {**_pinn_tables.TABLES, **_training_tables.TABLES}
 
 BLOCK = re.compile(
     r"^<!-- table:(?P<name>[\w-]+) -->\n(?P<body>.*?)^<!-- /table -->$",

@@ -1,0 +1,228 @@
+"""The compiled part of the loop: many steps of a task in one `lax.scan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from jaxcore.training.ema import Ema
+from jaxcore.training.gradients import Settings, settings
+from jaxcore.training.parallel import (
+    AXIS,
+    Layout,
+    axis_name,
+    device_key,
+    mean_over_devices,
+    raw,
+    typed,
+)
+from jaxcore.training.task import Task
+
+
+OWNER = "jaxcore.training.fit"
+SKIPPED = "skipped"  # the metric of nonfinite="skip": 1 where a step was undone
+
+
+class Carry(NamedTuple):
+    """What goes from step to step, random keys as integers."""
+
+    state: Any
+    ema: Any
+
+
+class Plan(NamedTuple):
+    """Everything that a step's program depends on.
+
+    template: shapes and dtypes of the state. exempt: which of its leaves may be
+    non-finite because they were at the beginning. length: steps of one buffer.
+    """
+
+    task: Task
+    layout: Layout
+    template: Any
+    exempt: tuple[bool, ...]
+    impl: Any
+    ema: Ema | None
+    skip: bool
+    stacked: bool
+    axes: Any
+    length: int
+    settings: Settings
+
+
+def compiled(plan: Plan) -> Callable:
+    """Returns the program that takes steps.
+
+    `(carry, root, batches, first, offset, count) -> (carry, metrics, finite)` takes the
+    steps `first + offset`, ..., `first + offset + count - 1`, at most `length - offset`
+    of them. Metrics have a leading axis of `length`. One program serves all lengths, so
+    a step is computed by the same instructions wherever a call begins or ends, and
+    resuming is exact to the bit.
+    """
+    take = _take(plan)
+
+    def steps(carry, root, batches, first, offset, count):
+        def body(carry, i):
+            active = (i >= offset) & (i < offset + count)
+            return lax.cond(active, one, none, carry, i)
+
+        def one(carry, i):
+            # The batch is taken out here: steps that are not taken shall not copy it.
+            at = lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False)  # noqa: E731
+            batch = jax.tree.map(at, batches) if plan.stacked else batches
+            return take(carry, root, first + i, batch)
+
+        def none(carry, i):
+            shapes = jax.eval_shape(one, carry, i)[1]
+            return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        carry, metrics = lax.scan(body, carry, jnp.arange(plan.length))
+        finite = _all_finite(carry.state, plan.exempt)
+        # A device may differ from the others: all must come to the same decision.
+        finite = mean_over_devices(finite.astype(jnp.float32)) == 1.0
+        return carry, mean_over_devices(metrics), finite
+
+    axes = 0 if plan.axes is None and not plan.stacked else plan.axes
+    run = plan.layout.compile(steps, axes)
+
+    def call(*arguments):
+        with settings(plan.settings):
+            return run(*arguments)
+
+    return call
+
+
+def _take(plan: Plan) -> Callable:
+    replicated = plan.layout.replicated
+
+    def take(carry: Carry, root: Array, step: Array, batch: Any):
+        root = jax.random.wrap_key_data(root, impl=plan.impl)
+        key = device_key(jax.random.fold_in(root, step))
+        state = typed(carry.state, plan.template)
+        new, metrics = plan.task.step(state, batch, key)
+        new, metrics = _strong(raw(new), carry.state), _arrays(metrics)
+        if plan.skip:
+            ok = _all_finite(new, plan.exempt) & _all_finite(metrics)
+            ok = mean_over_devices(ok.astype(jnp.float32)) == 1.0
+            new = jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, carry.state)
+            metrics = {**metrics, SKIPPED: 1.0 - ok.astype(jnp.float32)}
+        ema = carry.ema
+        if plan.ema is not None:
+            ema = plan.ema.update(ema, plan.ema.of_state(new))
+        after = Carry(new, ema)
+        if axis_name() is None:
+            after = lax.with_sharding_constraint(after, replicated)
+        return after, metrics
+
+    return take
+
+
+def _strong(new: Any, old: Any) -> Any:
+    """Casts away weak types, which would count as a change of the carry."""
+    return jax.tree.map(lambda a, b: lax.convert_element_type(a, b.dtype), new, old)
+
+
+def _arrays(metrics: Mapping[str, Any]) -> dict[str, Array]:
+    found = {name: jnp.asarray(value) for name, value in metrics.items()}
+    return jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), found)
+
+
+def _all_finite(tree: Any, exempt: tuple[bool, ...] | None = None) -> Array:
+    leaves = jax.tree.leaves(tree)
+    flags = [
+        jnp.all(jnp.isfinite(x))
+        for x, free in zip(leaves, exempt or (False,) * len(leaves), strict=True)
+        if not free and jnp.issubdtype(x.dtype, jnp.inexact)
+    ]
+    return jnp.all(jnp.stack(flags)) if flags else jnp.bool_(True)
+
+
+def check_step(plan: Plan, batch: Any, key: Any) -> Any:
+    """Returns shapes and dtypes of the metrics; raises before anything compiles.
+
+    Raises:
+        TypeError: the step does not return a state like the one it got, or metrics
+            that are no mapping.
+        ValueError: `accumulate` or `precision` asks for gradients that the task does
+            not take with `value_and_grad`.
+    """
+    run = _with_axis(plan.task.step) if plan.layout.pmapped else plan.task.step
+    with settings(plan.settings):
+        state, metrics = jax.eval_shape(run, plan.template, batch, key)
+    difference = first_difference(plan.template, state)
+    if difference is not None:
+        raise TypeError(
+            f"{OWNER}: `task.step` must return a state like the one it got; "
+            f"{difference}"
+        )
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"{OWNER}: `task.step` must return (state, metrics) with a dict of "
+            f"metrics, got a {type(metrics).__name__}"
+        )
+    if not plan.settings.default and not plan.settings.used:
+        name = "accumulate" if plan.settings.accumulate > 1 else "precision"
+        value = getattr(plan.settings, name)
+        raise ValueError(
+            f"{OWNER}: `{name}` must be left alone, got {value!r}: task.step takes no "
+            "gradient with jaxcore.training.value_and_grad, which carries it out"
+        )
+    return metrics
+
+
+def _with_axis(step: Callable) -> Callable:
+    """Returns the step with the axis of `pmap` in scope, to trace it for its shapes."""
+
+    def run(state, batch, key):
+        one = jax.vmap(
+            lambda _, *arguments: step(*arguments),
+            in_axes=(0, None, None, None),
+            axis_name=AXIS,
+        )
+        found = one(jnp.zeros(1), state, batch, key)
+        return jax.tree.map(lambda x: x[0], found)
+
+    return run
+
+
+def first_difference(expected: Any, found: Any) -> str | None:
+    """Returns the first leaf in which two trees differ, in words, or None."""
+    return difference_of_tables(leaf_table(expected), leaf_table(found))
+
+
+def leaf_table(tree: Any) -> list[list[Any]]:
+    """Returns path, shape and dtype of every leaf, JSON-able."""
+    return [
+        [jax.tree_util.keystr(path), list(jnp.shape(leaf)), str(leaf.dtype)]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def difference_of_tables(expected: list, found: list) -> str | None:
+    """Returns the first row in which two tables differ, in words, or None."""
+    for before, after in zip(expected, found, strict=False):
+        if before[0] != after[0]:
+            return (
+                f"the first leaf that differs is {before[0]}, which became {after[0]}"
+            )
+        if list(before) != list(after):
+            return (
+                f"the first leaf that differs is {before[0]}: {_kind(before)} became "
+                f"{_kind(after)}"
+            )
+    if len(expected) != len(found):
+        longer, word = (expected, "missing") if len(expected) > len(found) else (
+            found, "new",
+        )  # fmt: skip
+        row = longer[min(len(expected), len(found))]
+        return f"the first leaf that differs is {row[0]}: {_kind(row)} is {word}"
+    return None
+
+
+def _kind(row: list) -> str:
+    return f"{row[2]}[{','.join(map(str, row[1]))}]"
