@@ -19,31 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
-    (,
-    _pinn_tables,
-    _training_tables,
-)
-    (,
-    _pinn_tables,
-    _sphere_tables,
-)
     _convolution_tables,
     _pinn_tables,
-    _transform_tables,
-)
-from benchmarks import (
-    (,
-    _pinn_tables,
-    _training_tables,
-)
-    (,
-    _pinn_tables,
     _sphere_tables,
-)
-from benchmarks import (
-    (,
-    _pinn_tables,
     _training_tables,
+    _transform_tables,
 )
 
 
@@ -55,9 +35,9 @@ TABLES: dict[str, Render] = {
     **_pinn_tables.TABLES,
     **_transform_tables.TABLES,
     **_convolution_tables.TABLES,
+    **_sphere_tables.TABLES,
+    **_training_tables.TABLES,
 }
-TABLES: dict[str, Render] = {**_pinn_tables.TABLES, **_sphere_tables.TABLES}
-TABLES: dict[str, Render] = {**_pinn_tables.TABLES, **_training_tables.TABLES}
 
 BLOCK = re.compile(
     r"^<!-- table:(?P<name>[\w-]+) -->\n(?P<body>.*?)^<!-- /table -->$",
