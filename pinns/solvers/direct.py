@@ -390,10 +390,11 @@ def _warn(found: _Attempt, info: dict[str, Any], tolerance: float, size) -> None
             f"the equations are ill-conditioned (about {info['condition']:.1e}); few "
             "digits can be trusted"
         )
-    if found.outcome.path == "iterative" and info["algebraic_residual"] > tolerance:
+    if not found.outcome.converged:
+        solver = "GMRES" if info["path"] == "iterative" else "LSQR"
         _say(
-            f"GMRES stopped after {info['iterations']} iterations at a residual of "
-            f"{info['algebraic_residual']:.1e}, above the tolerance {tolerance:g}"
+            f"{solver} stopped after {info['iterations']} iterations at a residual of "
+            f"{info['algebraic_residual']:.1e}, short of the tolerance {tolerance:g}"
         )
     largest = max(info["tail"])
     automatic = size is None and info["basis"] != "random_features"
