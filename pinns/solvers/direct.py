@@ -85,8 +85,8 @@ def solve_direct(
 
     Args:
         problem: one linear equation for one unknown.
-        basis: `chebyshev`, `legendre`, `fourier` (for periodic conditions) or
-            `random_features`.
+        basis: of all axes: `chebyshev`, `legendre`, `fourier` (where every axis is
+            periodic) or `random_features`.
         size: basis functions per axis, one number or one per axis. By default sizes
             grow until the coefficients have fallen to `tolerance` on every axis; for
             random features they are fixed by the dimension.
@@ -98,8 +98,8 @@ def solve_direct(
             `least_squares`.
 
     Returns:
-        `DirectResult`. `info` has the `path` taken, `sizes`, `unknowns`, `iterations`,
-        `condition` (estimate: of the eigenvalues, of the preconditioned operator, or of
+        `DirectResult`. `info` has the `path` taken, `basis`, `sizes`, `ranks` of the
+        core, `unknowns`, `iterations`, `windows` (in time, see `_windows`), `condition` (estimate: of the eigenvalues, of the preconditioned operator, or of
         the matrix), `algebraic_residual` (relative), `residual` (root mean square at
         unseen points), `relative_residual` (to the size of its terms), `misfit` (root
         mean square of each condition at unseen points), `tail` per axis (the last
@@ -124,8 +124,8 @@ def solve_direct(
         (1, 12, 12)
 
     Source: Lynch, Rice, Thomas, Numer. Math. 6 (1964) for the diagonalization; Canuto,
-    Hussaini, Quarteroni, Zang, Spectral methods (2006), section 4.1 and 4.3 for
-    Galerkin and tau equations in orthogonal polynomials.
+    Hussaini, Quarteroni, Zang, Spectral methods: fundamentals in single domains (2006)
+    for Galerkin and tau equations in orthogonal polynomials.
     """
     _check(problem, basis, key, dtype, path)
     tolerance = positive_number(tolerance, OWNER, "tolerance")
