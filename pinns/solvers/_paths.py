@@ -26,7 +26,8 @@ ROUNDING = 1e-15
 class Outcome:
     """What a path returns: W, and how it went.
 
-    residual: of the discrete equations, relative to the known values.
+    residual: of the discrete equations, relative to the known values. converged: an
+    iteration has come to its end before its limit.
     """
 
     w: np.ndarray
@@ -34,6 +35,7 @@ class Outcome:
     condition: float
     residual: float
     iterations: int = 0
+    converged: bool = True
 
 
 def choose(system: System) -> str:
@@ -123,7 +125,12 @@ def least_squares(system: System, tolerance: float) -> Outcome:
     found = lsqr(apply, adjoint, right, tolerance, MAX_ITERATIONS)
     w = precondition(found.solution.reshape(system.shape))
     return Outcome(
-        w, "least_squares", found.condition, found.residual, found.iterations
+        w,
+        "least_squares",
+        found.condition,
+        found.residual,
+        found.iterations,
+        found.iterations < MAX_ITERATIONS,
     )
 
 
@@ -168,7 +175,12 @@ def _iterated(system: System, inverse: Diagonalization, tolerance: float) -> Out
         MAX_ITERATIONS,
     )
     return Outcome(
-        found.solution, "iterative", found.condition, found.residual, found.iterations
+        found.solution,
+        "iterative",
+        found.condition,
+        found.residual,
+        found.iterations,
+        found.residual <= tolerance,
     )
 
 

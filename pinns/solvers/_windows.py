@@ -123,6 +123,7 @@ def march(
         max(o.condition for o in outcomes),
         max(o.residual for o in outcomes),
         sum(o.iterations for o in outcomes),
+        all(o.converged for o in outcomes),
     )
     return core, total, seconds["compile"]
 

@@ -110,10 +110,17 @@ def test_unresolved_solutions_warn():
         solve_direct(pinns.problems.helmholtz3d(), size=8)
 
 
-def test_iterations_without_convergence_warn(monkeypatch, x64):
+@pytest.mark.parametrize(
+    ("path", "solver"), [("iterative", "GMRES"), ("least_squares", "LSQR")]
+)
+def test_iterations_without_convergence_warn(path, solver, monkeypatch, x64):
     monkeypatch.setattr("pinns.solvers._paths.MAX_ITERATIONS", 3)
-    with pytest.warns(UserWarning, match="GMRES stopped after 3 iterations"):
-        solve_direct(coupled(), size=16, path="iterative")
+    problem = pinns.problems.heat2d() if path == "least_squares" else coupled()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        solve_direct(problem, size=14, path=path)
+    said = [str(w.message) for w in caught]
+    assert any(f"{solver} stopped after 3 iterations" in message for message in said)
 
 
 def test_paths_say_what_they_cannot_do(x64):
