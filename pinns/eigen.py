@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -20,6 +21,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from pinns.certificate import OverfitWarning
 from pinns.domain import AxisPoints, positive_integer, positive_number, precision
 from pinns.eigenproblem import Eigenproblem
 from pinns.factored import FactoredLoss
@@ -35,6 +37,8 @@ STEPS = {"alternating": 50, "lbfgs": 2000}
 MIN_POINTS = 64
 # L-BFGS steps per compiled block; the tolerance is tested after each.
 BLOCK = 50
+# Largest relative change of the energy by a finer quadrature without a warning.
+MAX_CHANGE = 1e-4
 # Directions of smaller relative norm than this carry no information in a local solve.
 NULL = 1e-13
 
@@ -42,7 +46,8 @@ NULL = 1e-13
 class GroundState(NamedTuple):
     """What `ground_state` found.
 
-    energy: the Rayleigh quotient. solution: the eigenfunction, its square integrating
+    energy: the Rayleigh quotient, integrated with twice as many points as it was
+    minimized on. solution: the eigenfunction, its square integrating
     to one, positive in the mean; the problem has the energy in its residual.
     residual: `||H u - E u|| / ||u||`; for a symmetric operator some eigenvalue lies
     within this distance of the energy (Krylov-Weinstein). energies: after every sweep
@@ -81,7 +86,7 @@ def ground_state(
     `basis functions * r^2`; keep it to a few hundred.
 
     Args:
-        problem: with hard homogeneous conditions, or none.
+        problem: with `Dirichlet(0.0, hard=True)` on all faces.
         model: CP, tensor train or Tucker.
         method: one of `METHODS`.
         key: typed random key for the parameters to start from.
@@ -91,10 +96,14 @@ def ground_state(
         steps: sweeps over all axes (alternating, default 50) or steps (lbfgs, 2,000).
         tolerance: stop when the energy changes by less, relative to its size.
 
+    Warns:
+        OverfitWarning: the energy changes by more than 1e-4 of its size when
+            integrated with twice as many points.
+
     Raises:
         TypeError: not an `Eigenproblem`, a separable model or a typed key.
-        ValueError: bad options, soft or inhomogeneous conditions, an operator that
-            is not linear or cannot be factored.
+        ValueError: bad options, other conditions, an operator that is not linear or
+            cannot be factored.
         FloatingPointError: the energy became NaN or Inf.
 
     Example:
@@ -136,9 +145,13 @@ def ground_state(
                 f"{owner}: the energy became {energy} after {len(energies)} "
                 "sweeps or blocks; other points, bases or another key may help"
             )
+        finer = box.points(
+            [2 * n + 1 for n in counts], "gauss_legendre", dtype="float64"
+        )
+        energy = _checked(owner, problem, model, params, finer, energy)
         params = _normalized(quotient, model, params, rule)
         found = problem.with_energy(energy)
-        residual = _residual(found, model, params, rule)
+        residual = _residual(found, model, params, finer)
     spent = time.perf_counter() - began
     solution = Solution(
         problem=found,
@@ -182,9 +195,11 @@ def _check(owner, problem, model, method, key, steps, tolerance) -> tuple[str, i
     if method == "auto":
         method = "alternating" if model.network in BASES else "lbfgs"
     steps = STEPS[method] if steps is None else positive_integer(steps, owner, "steps")
-    if len(problem.terms) > 1 or problem.data or problem.lifts[0] is not None:
+    flags = problem.hard.exponents()
+    everywhere = flags is not None and flags[0][:, [0, 2]].all()
+    if len(problem.terms) > 1 or problem.lifts[0] is not None or not everywhere:
         raise ValueError(
-            f"{owner}: the conditions must be homogeneous and hard (hard=True), "
+            f"{owner}: the conditions must be Dirichlet(0.0, hard=True) on all faces, "
             f"got {problem!r}"
         )
     return method, steps
@@ -319,6 +334,22 @@ def _normalized(quotient, model, params: Params, rule: Sequence[AxisPoints]) -> 
     group, position = _blocks(quotient, params)[0]
     block = _block(model, params, group, position)
     return _replaced(model, params, group, position, scale * block)
+
+
+def _checked(owner, problem, model, params, rule, seen: float) -> float:
+    """Returns the energy by a finer rule; warns where it differs from the one seen."""
+    quotient = RayleighQuotient(problem, model, rule)
+    operator, identity = np.asarray(jax.jit(quotient.__call__)(params, quotient.data()))
+    energy = float(operator / identity)
+    if not abs(energy - seen) <= MAX_CHANGE * abs(energy):
+        warnings.warn(
+            f"{owner}: the energy is {seen:.6g} with the quadrature points it was "
+            f"minimized on and {energy:.6g} with twice as many: the function hides "
+            "between the points; take more points, or another network or basis",
+            OverfitWarning,
+            stacklevel=3,
+        )
+    return energy
 
 
 def _residual(problem, model, params, rule: Sequence[AxisPoints]) -> float:

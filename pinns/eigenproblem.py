@@ -24,7 +24,7 @@ class Eigenproblem(Problem):
         box: the domain, with named axes.
         operator: `operator(u, x, ...)`: as the residual of a `Problem`, linear in the
             field u and without a source.
-        conditions: hard homogeneous Dirichlet conditions, or none.
+        conditions: `Dirichlet(0.0, hard=True)` for `ground_state`.
         energy: E of the residual; 0 by default.
         exact: the eigenfunction of the smallest eigenvalue if known, of norm one:
             the integral of its square over the box.

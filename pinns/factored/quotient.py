@@ -1,7 +1,10 @@
 """The Rayleigh quotient in factored form: `<u, H u>` and `<u, u>`, no grid.
 
 Both forms are sums over pairs of words, as the squared norms of residuals are (see
-`pinns.factored.plan`): the words of `H u` meet those of u itself.
+`pinns.factored.plan`): the words of `H u` meet those of u itself. Second derivatives
+are integrated by parts, which is exact for functions that vanish on the boundary: the
+quadratic form `<du/dx, du/dx>` cannot become negative by errors of the quadrature, as
+`-<u, d^2u/dx^2>` can.
 """
 
 from __future__ import annotations
@@ -16,13 +19,24 @@ from jaxtyping import Array, Float
 from pinns.conditions import Term
 from pinns.domain import AxisPoints, precision
 from pinns.eigenproblem import Eigenproblem
-from pinns.factored.automaton import Union, compile_words, pair
+from pinns.factored.automaton import SparseWord, Union, compile_words, pair
 from pinns.factored.forms import Data, Forms
-from pinns.factored.plan import Plan, _Builder, _form, _separated, quadrature_rows
+from pinns.factored.plan import (
+    Plan,
+    _Builder,
+    _form,
+    _Instance,
+    _separated,
+    quadrature_rows,
+)
+from pinns.factored.separation import Separation
+from pinns.program import Program
 from pinns.separable import Params, Separable
 
 
 FAMILY = (0,)
+# The words of u itself: one, without derivatives and coefficients.
+IDENTITY: dict[SparseWord, float] = {(): 1.0}
 TOLERANCE = 1e-12
 
 
@@ -56,31 +70,26 @@ class RayleighQuotient:
                 for p in points
             ],
         )
-        term = _both(problem)
         builder = _Builder(problem, rows)
+        term = _applied(problem)
         program, found = _separated(problem, term, rows, TOLERANCE)
-        instances = builder.instances(term, program, found)
-        for instance in instances:
-            if set(instance.words) != {FAMILY}:
-                raise ValueError(
-                    "pinns.ground_state: the operator must be linear in the unknown "
-                    "and without a source"
-                )
-        for key, array in found.arrays.items():
-            if key and not np.isfinite(array).all():
+        sides = _sides(builder, term, program, found)
+        for array in builder.arrays[1:]:
+            if array is not None and not np.isfinite(array).all():
                 raise ValueError(
                     "pinns.ground_state: the coefficients of the operator must be "
                     "finite at the quadrature points, got NaN or Inf"
                 )
-        builder.add(instances)
+        for words in (w for pair_of in sides for w in pair_of):
+            builder.add([_Instance(term.group, 1.0, term.selectors, {FAMILY: words})])
         versions = builder.versions()
         depth = problem.box.dimension
-        itself, applied = (
-            compile_words(i.words[FAMILY], [builder._default(FAMILY)] * depth)
-            for i in instances
-        )
+        defaults = [builder._default(FAMILY)] * depth
         union = Union(depth)
-        union.add(pair(itself, applied, term.selectors), 0, 1.0)
+        for left, right in sides:
+            a, b = (compile_words(words, defaults) for words in (left, right))
+            union.add(pair(a, b, term.selectors), 0, 1.0)
+        itself = compile_words(IDENTITY, defaults)
         union.add(pair(itself, itself, term.selectors), 1, 1.0)
         form = _form(FAMILY, FAMILY, union, versions, 2)
         self.plan = Plan(
@@ -106,17 +115,16 @@ class RayleighQuotient:
         return self.forms.bilinear(side, side, data)
 
 
-def _both(problem: Eigenproblem) -> Term:
-    """Returns the term whose two equations are u and H u."""
-    d = problem.box.dimension
-    selectors = ("interior",) * d
+def _applied(problem: Eigenproblem) -> Term:
+    """Returns the term whose equation is H u."""
+    selectors = ("interior",) * problem.box.dimension
     plain = problem.with_energy(0.0)
 
     def function(source, coordinates):
         def leaf(unknown, orders):
             return source(unknown, orders, selectors)
 
-        return [leaf(0, (0,) * d), *plain.residual_values(leaf, coordinates)]
+        return plain.residual_values(leaf, coordinates)
 
     return Term(
         name="operator",
@@ -125,6 +133,39 @@ def _both(problem: Eigenproblem) -> Term:
         selectors=selectors,
         function=function,
     )
+
+
+def _sides(builder: _Builder, term: Term, program: Program, found: Separation):
+    """Returns pairs of words whose inner products add up to <u, H u>.
+
+    `c m(x) d^2u/dx_k^2`, m not depending on x_k, becomes `-c <du/dx_k, m du/dx_k>`;
+    everything else meets u itself.
+    """
+    plain: dict[SparseWord, float] = {}
+    gradients: dict[int, dict[SparseWord, float]] = {}
+    for (leaves, muls), coefficient in found.equations[0].words.items():
+        if len(leaves) != 1:
+            raise ValueError(
+                "pinns.ground_state: the operator must be linear in the unknown and "
+                f"without a source, got a term with {len(leaves)} unknowns"
+            )
+        unknown, orders, selectors = program.leaves[leaves[0]]
+        numbers = {
+            axis: builder._number(found.arrays[key], axis, "interior")
+            for axis, key in muls
+        }
+        group, sign = plain, 1.0
+        axis = orders.index(2) if sum(orders) == 2 and 2 in orders else None
+        if axis is not None and axis not in numbers:
+            orders = tuple(int(k == axis) for k in range(len(orders)))
+            group, sign = gradients.setdefault(axis, {}), -1.0
+        word = builder._word(term, [(unknown, orders, selectors)], numbers)
+        group[word] = group.get(word, 0.0) + sign * coefficient
+    sides = [(IDENTITY, plain)] if plain else []
+    for axis, words in gradients.items():
+        first: SparseWord = ((axis, (((0, 1, False),), 0)),)
+        sides.append(({first: 1.0}, words))
+    return sides
 
 
 def finite(tree) -> bool:
