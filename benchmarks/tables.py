@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _pinn_tables
+from benchmarks import _factored_tables, _pinn_tables
 
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # Name of a table -> what renders it, given all results by the names of their files.
 Render = Callable[[Mapping[str, Any]], str]
-TABLES: dict[str, Render] = {**_pinn_tables.TABLES}
+TABLES: dict[str, Render] = {**_pinn_tables.TABLES, **_factored_tables.TABLES}
 
 BLOCK = re.compile(
     r"^<!-- table:(?P<name>[\w-]+) -->\n(?P<body>.*?)^<!-- /table -->$",
