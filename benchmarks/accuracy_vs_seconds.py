@@ -399,7 +399,7 @@ def main(
         return []
     began = time.perf_counter()
     if not options.picture and (not options.only or "first" in options.only):
-        first = {"kind": "first", "problem": "helmholtz"}
+        first: Row = {"kind": "first", "problem": "helmholtz"}
         first |= {"label": "first answer", "seed": 0}
         if options.renew or kept.find(first) is None:
             new.append(first_answer())

@@ -215,7 +215,7 @@ def measure(case: Case, turns: int | None = None) -> Row:
         longest = sum(once[name] * steps[name] for name in made)
         turns = int(np.clip(TURN_SECONDS / longest, MIN_TURNS, MAX_TURNS))
     times = _results.interleave(
-        {n: lambda s=s, k=steps[n]: s.run(k) for n, s in made.items()}, repeats=turns
+        {n: partial(side.run, steps[n]) for n, side in made.items()}, repeats=turns
     )
     each = {name: np.asarray(times[name]) / steps[name] for name in made}
     row: Row = {
@@ -408,7 +408,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     names = [case.name for case in CASES]
     parser.add_argument("--only", choices=("step", "floor", "compile"))
-    parser.add_argument("--cases", nargs="+", choices=names, metavar="CASE", help=names)
+    parser.add_argument(
+        "--cases", nargs="+", choices=names, metavar="CASE", help=", ".join(names)
+    )
     parser.add_argument("--quick", action="store_true", help="tiny, never writes")
     parser.add_argument("--write", action="store_true", help="write subsets too")
     options = parser.parse_args(arguments)
