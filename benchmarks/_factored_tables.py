@@ -198,9 +198,8 @@ def _median(values: Iterable[float]) -> float:
 def _share(ratio: Row | None) -> str:
     if ratio is None:
         return "–"
-    return "1/{:.0f} (1/{:.0f}–1/{:.0f})".format(
-        *(1 / ratio[name] for name in ("median", "min", "max"))
-    )
+    middle, low, high = (f"{ratio[name]:.2g}" for name in ("median", "min", "max"))
+    return f"{middle} ({low}–{high})"
 
 
 def _busy(rows: Sequence[Row]) -> str:

@@ -377,7 +377,7 @@ def describe(row: Row) -> str:
     parts = [f"{n} {1e3 * s['median']:.3f} ms" for n, s in row["seconds"].items()]
     for name in ("grid", "spinn"):
         if (ratio := row.get(f"ratio_{name}")) is not None:
-            parts.append(f"1/{1 / ratio['median']:.0f} of {name}")
+            parts.append(f"{ratio['median']:.2g} of {name}")
     return f"{head} {row['rank']:3d}  {', '.join(parts)}"
 
 

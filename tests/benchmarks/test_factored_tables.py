@@ -44,7 +44,7 @@ def test_a_step_beside_its_goal():
         cells = line(_factored_tables.factored_step({"factored": result}))
         assert cells[:4] == ["Helmholtz", "64³", "CP", "32"]
         assert verdict in cells
-    assert "1/5 (1/10–1/2)" in cells
+    assert "0.2 (0.1–0.4)" in cells
 
 
 def test_accuracy_has_median_and_worst_of_all_seeds():
