@@ -37,7 +37,7 @@ def factored_step(results: Results) -> str:
         "Loss and gradient, faces included, float32, the same network, parameters and "
         "points; tanh networks with three hidden layers as wide as the rank. Factored: "
         "inner products of the factors, no grid; the other two evaluate the same loss "
-        "on the grid, and losses agree; a goal counts against the faster of them. "
+        "on the grid, and losses agree. "
         "Medians, in turns in one process; shares are "
         "medians of paired ratios, in brackets smallest and largest; samples: "
         f"{samples}. MB: what XLA plans. Compilation in the same order. "
@@ -50,10 +50,13 @@ def _step_line(row: Row) -> Sequence[Any]:
     sides = ("factored", "grid", "spinn")
     goal = "–"
     if row["goal"] is not None:
-        # The faster of the two steps on the grid is what counts.
-        worse = max(row[f"ratio_{side}"]["median"] for side in sides[1:])
-        met = worse <= row["goal"]
-        goal = _against(f"1/{1 / row['goal']:.0f}", met)
+        goal = "; ".join(
+            _against(
+                f"1/{1 / row['goal']:.0f} of {whose}",
+                row[f"ratio_{side}"]["median"] <= row["goal"],
+            )
+            for side, whose in (("grid", "ours"), ("spinn", "SPINN's"))
+        )
     elif row["goal_seconds"] is not None:
         met = row["seconds"]["factored"]["median"] < row["goal_seconds"]
         goal = _against(f"{1e3 * row['goal_seconds']:.0f} ms", met)
