@@ -272,6 +272,7 @@ def run(case: Case, stated: Problem, iterations: int, seed: int) -> Row:
         stated,
         model(case),
         method="adam",
+        loss="grid",
         points=case.points,
         steps=iterations,
         learning_rate=LEARNING_RATE,
