@@ -18,34 +18,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
 from benchmarks import (
     _convolution_tables,
+    _factored_tables,
     _pinn_tables,
     _sphere_tables,
     _training_tables,
     _transform_tables,
 )
-=======
-from benchmarks import _factored_tables, _pinn_tables
->>>>>>> bench
 
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # Name of a table -> what renders it, given all results by the names of their files.
 Render = Callable[[Mapping[str, Any]], str]
-<<<<<<< HEAD
 TABLES: dict[str, Render] = {
     **_pinn_tables.TABLES,
+    **_factored_tables.TABLES,
     **_transform_tables.TABLES,
     **_convolution_tables.TABLES,
     **_sphere_tables.TABLES,
     **_training_tables.TABLES,
 }
-=======
-TABLES: dict[str, Render] = {**_pinn_tables.TABLES, **_factored_tables.TABLES}
->>>>>>> bench
 
 BLOCK = re.compile(
     r"^<!-- table:(?P<name>[\w-]+) -->\n(?P<body>.*?)^<!-- /table -->$",

@@ -213,7 +213,13 @@ def test_one_run(monkeypatch: pytest.MonkeyPatch):
     assert 0 < run["relative_l2"] < 100
     assert run["seed"] == 1
     solution = pinns.solve(
-        stated, paper_tables.model(case), points=4, steps=3, key=jax.random.key(1)
+        stated,
+        paper_tables.model(case),
+        "adam",
+        loss="grid",
+        points=4,
+        steps=3,
+        key=jax.random.key(1),
     )
     assert run["loss"] == pytest.approx(solution.history.loss[-1])
     assert run["relative_l2"] == pytest.approx(solution.relative_l2(6))
