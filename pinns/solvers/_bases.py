@@ -47,9 +47,7 @@ def feature_jets(
         envelope=forms.envelope,
         features=True,
     )
-    return tuple(
-        jnp.concatenate(parts, axis=1) for parts in zip(*stacked, strict=True)
-    )
+    return tuple(jnp.concatenate(parts, axis=1) for parts in zip(*stacked, strict=True))
 
 
 def orthonormal(
