@@ -43,6 +43,7 @@ NOTES = (
 )
 ERROR_POINTS = 40
 SEEDS = 5
+TOLERANCE = 1e-11
 
 
 class Case(NamedTuple):
@@ -54,6 +55,7 @@ class Case(NamedTuple):
     hidden: int
     points: int
     sweeps: int
+    starts: int
     goal: tuple[float, float]
 
     @property
@@ -62,11 +64,11 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case(5, "tt", 2, 12, 16, 150, (1e-5, 5.0)),
-    Case(20, "tt", 2, 12, 16, 150, (1e-5, 60.0)),
-    Case(20, "cp", 8, 10, 14, 600, (1e-5, 60.0)),
-    Case(100, "tt", 2, 12, 16, 100, (1e-8, 60.0)),
-    Case(100, "cp", 8, 8, 12, 400, (1e-3, 180.0)),
+    Case(5, "tt", 2, 12, 16, 150, 1, (1e-5, 5.0)),
+    Case(20, "tt", 2, 12, 16, 150, 1, (1e-5, 60.0)),
+    Case(20, "cp", 8, 10, 14, 600, 4, (1e-5, 60.0)),
+    Case(100, "tt", 2, 12, 16, 100, 1, (1e-8, 60.0)),
+    Case(100, "cp", 8, 8, 12, 400, 1, (1e-3, 180.0)),
 )
 CLASSICAL = "5-chebyshev"
 MODELS = {"cp": pinns.CP, "tt": pinns.TensorTrain}
@@ -93,6 +95,8 @@ def measure(case: Case, seeds: int, sweeps: int | None = None) -> Row:
                 points,
                 key=jax.random.key(seed),
                 sweeps=case.sweeps if sweeps is None else sweeps,
+                starts=case.starts,
+                tolerance=TOLERANCE,
                 loss=loss,
             )
             for seed in range(seeds)
@@ -108,6 +112,7 @@ def measure(case: Case, seeds: int, sweeps: int | None = None) -> Row:
         "basis": f"legendre, {case.hidden} per axis",
         "points": case.points,
         "seeds": seeds,
+        "starts": case.starts,
         "hardware": hardware(),
         "relative_l2": _results.summarize(np.asarray(errors, np.float64)),
         "sweeps": _results.summarize(len(f.losses) for f in found),
