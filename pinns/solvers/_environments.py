@@ -9,7 +9,9 @@ to state t, Gram matrix K) of `w L_s x K x R_t`. The environments L_s and R_t ho
 axes to the left and to the right, one small array per state:
 
 - CP: L_s, R_t are (rank, rank) and multiply elementwise; C is (k, rank).
-- tensor train: L_s is (r, r), R_t is (r', r'); C is (r, k, r').
+- tensor train: L_s is (r, r), R_t is (r', r'); C is (r, k, r'). First and last core
+  may be padded with zeros to the shape of those between: entries without a diagonal
+  are left as they are.
 
 A sweep to the left is a sweep to the right of the mirrored network (`mirrored`), so
 one compiled program serves both. Axes of equal shape are scanned: the program does
@@ -101,7 +103,8 @@ class CPAxis:
     @staticmethod
     def edge(vector: Array, core: Array, other: Array | None) -> Array:
         shape = (core.shape[-1],) if other is None else (core.shape[-1],) * 2
-        return vector.reshape(-1, *(1,) * len(shape)) * jnp.ones(shape)
+        wide = vector.reshape(-1, *(1,) * len(shape))
+        return jnp.broadcast_to(wide, (vector.size, *shape))
 
     @staticmethod
     def normalized(core) -> tuple[Array, Array]:
@@ -152,7 +155,10 @@ class TrainAxis:
 
     @staticmethod
     def edge(vector: Array, core: Array, other: Array | None) -> Array:
-        return vector.reshape(-1, 1) if other is None else vector.reshape(-1, 1, 1)
+        # Beyond the first index a padded first core has rows of zeros.
+        width = core.shape[-3] - 1
+        first = vector.reshape(-1, *(1,) * (1 if other is None else 2))
+        return jnp.pad(first, ((0, 0), *((0, width),) * (first.ndim - 1)))
 
     @staticmethod
     def normalized(core) -> tuple[Array, Array]:
@@ -248,7 +254,8 @@ def half_sweep(
     Returns:
         New coefficients, all but the last normalized; the environments to the left
         of the axes; per final state of the automata the value of the quadratic
-        function, (2, S): quadratic and linear part; what the solves report, in order.
+        function, (3, S): quadratic part, linear part, sum of the absolute values of
+        what both are made of; what the solves report, in order.
     """
     first = cores[0][0]
     left: dict[Any, Array] = {
@@ -293,13 +300,15 @@ def half_sweep(
     return out, sides, _values(left), report
 
 
-def _values(ends: dict[Any, Array]) -> Float[Array, "2 s"]:
-    """Returns quadratic and linear part per state, as far as all automata have it."""
+def _values(ends: dict[Any, Array]) -> Float[Array, "3 s"]:
+    """Returns quadratic and linear part and what was added up to them, per state."""
     states = min(end.shape[0] for end in ends.values())
-    total = jnp.zeros((2, states))
+    total = jnp.zeros((3, states))
     for key, end in ends.items():
-        part = end[:states].reshape(states, -1).sum(1)
-        total = total.at[2 - len(key)].add(len(key) % 2 * part + part)
+        flat = end[:states].reshape(states, -1)
+        factor = 1.0 if len(key) == 2 else 2.0
+        total = total.at[2 - len(key)].add(factor * flat.sum(1))
+        total = total.at[2].add(factor * jnp.abs(flat).sum(1))
     return total
 
 

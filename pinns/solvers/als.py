@@ -11,8 +11,16 @@ accurate: bases that are orthonormal on every axis, orthonormal interfaces betwe
 axes, matrices equilibrated to a unit diagonal, and solves that correct the present
 coefficients instead of computing new ones, so that rounding is relative to the
 correction. The loss itself is a difference of large numbers and stops meaning
-anything at its floor, `4 eps ||f||^2`; the coefficients go on improving below it,
-which is why the stopping rule looks at them.
+anything at its floor, a few eps times what is subtracted; the coefficients go on
+improving below it, which is why the stopping rule looks at them.
+
+What decides how many sweeps it takes is the balance of residual and conditions.
+Functions that satisfy the equation but not the conditions cost little in a loss
+where, say, the squared Laplacian has thousands of times the size of the squared
+boundary values; low-rank functions then reach the minimum along a narrow curved
+valley, in thousands of sweeps. So the first sweeps weigh the conditions more, by a
+factor that is estimated (`balance`) and falls to one: a consistent problem has the
+same solution for all weights, and the last sweeps minimize the loss as it is.
 """
 
 from __future__ import annotations
@@ -53,14 +61,20 @@ from pinns.solvers._environments import (
 )
 
 
-# For what runs once and takes longer to compile than to run.
-UNOPTIMIZED = {"xla_backend_optimization_level": 0}
-# Relative to the diagonal of an equilibrated local matrix.
-RIDGE = 1e-13
+# Relative to the unit diagonal of an equilibrated local matrix. The ridge draws to the
+# present coefficients, so it does not bias the solution; it bounds the condition, and
+# keeps the terms of a CP model from growing against each other.
+RIDGE = 1e-10
 # Directions of the features with singular values below this, relatively, are left out.
 TRUNCATION = 1e-11
 # Random part of the start, relative to the constant part, times sqrt(dimension).
 SPREAD = 1.0
+# Share of the sweeps (and seconds) in which conditions weigh more than in the loss.
+BALANCED_SHARE = 0.75
+# Ends of tensor trains are padded to local systems of at most this size.
+PADDED_SIZE = 512
+# For what runs once and takes longer to compile than to run.
+UNOPTIMIZED = {"xla_backend_optimization_level": 0}
 
 
 class AlternatingInfo(NamedTuple):
@@ -71,8 +85,10 @@ class AlternatingInfo(NamedTuple):
     residual in any local solve of the kept start. condition: largest estimate over
     the local matrices of the last sweep, after equilibration. refused: local solves
     that were not finite and were skipped. features: numbers of independent features,
-    smallest and largest over the axes. floor: losses below are rounding noise.
-    setup_seconds: planning, Gram matrices and compilation. solve_seconds: the sweeps.
+    smallest and largest over the axes. floor: losses of the kept start below this are
+    rounding noise. balance: weight of the conditions in the first sweeps, relative to
+    the loss. setup_seconds: planning, Gram matrices and compilation. solve_seconds:
+    the sweeps.
     """
 
     stopped: str
@@ -83,6 +99,7 @@ class AlternatingInfo(NamedTuple):
     refused: int
     features: tuple[int, int]
     floor: float
+    balance: float
     setup_seconds: float
     solve_seconds: float
 
@@ -135,6 +152,9 @@ def solve_als(
             kept.
         tolerance: stop when no local solve of a sweep changes the residual by more
             than this fraction, in any start.
+        balance: how much more the conditions weigh in the first sweeps, at least 1;
+            estimated by default. The factor falls to 1 over three quarters of the
+            sweeps or seconds, or earlier once the tolerance is met.
         seconds: stop after the sweep in which this much time has passed since the
             call.
         report: called with the number of sweeps done and the lowest loss.
@@ -161,7 +181,7 @@ def solve_als(
         True
     """
     began = time.perf_counter()
-    _check(problem, model, sweeps, starts, tolerance, seconds)
+    _check(problem, model, sweeps, starts, tolerance, balance, seconds)
     with precision("float64"):
         if loss is None:
             loss = FactoredLoss(problem, model, points, choose="factored")
@@ -174,7 +194,9 @@ def solve_als(
         stopped = run.phases(sweeps, balance, deadline)
         params, bases, cores = run.params, run.bases, run.cores
         losses = np.stack(run.losses, axis=1)
-        best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.inf)[:, -1]))
+        # A loss below its floor says no more than the floor.
+        reached = np.abs(losses[:, -1]) + run.floor
+        best = int(np.argmin(np.where(np.isfinite(reached), reached, np.inf)))
         pick = partial(jax.tree.map, lambda x: x[best])
         outputs = solver.outputs(pick(bases), pick(cores))
         found = with_outputs(model, pick(params), outputs)
@@ -187,7 +209,8 @@ def solve_als(
         condition=float(run.condition[best]),
         refused=int(run.refused[best]),
         features=(int(kept.min()), int(kept.max())),
-        floor=solver.floor,
+        floor=float(run.floor[best]),
+        balance=run.balance,
         setup_seconds=ready - began,
         solve_seconds=time.perf_counter() - ready,
     )
@@ -203,7 +226,9 @@ class _Run:
         self.cores, self.blank = state
         self.losses: list[np.ndarray] = []
         self.steps: list[np.ndarray] = []
+        self.balance = 1.0
         self.condition: Any = None
+        self.floor: Any = None
         self.refused: Any = 0
 
     def begin(self, balance: float) -> tuple[Network, Network, _State, Array]:
@@ -217,18 +242,18 @@ class _Run:
     def phases(self, sweeps: int, balance: float | None, deadline) -> str:
         """Sweeps with falling weights of the conditions, at the end those of the loss.
 
-        The first three quarters of sweeps and time are for the phases before the last.
+        The phases before the last have a fixed share of sweeps and time.
         """
         if balance is None:
             balance = self.solver.balance(self.begin(1.0)[-1])
-        count = min(math.ceil(math.log10(max(balance, 1.0))), sweeps // 4)
+        count = min(math.ceil(math.log10(balance)), sweeps // 4)
+        self.balance = balance if count else 1.0
         began = time.perf_counter()
         for i in range(count):
-            share = 0.75 * (i + 1) / count
+            share = BALANCED_SHARE * (i + 1) / count
             until = None if deadline is None else began + share * (deadline - began)
             number = math.ceil(share * sweeps) - len(self.losses)
-            stopped = self.phase(number, balance ** (1.0 - i / count), until)
-            if stopped == "tolerance":
+            if self.phase(number, balance ** (1.0 - i / count), until) == "tolerance":
                 break
         return self.phase(sweeps - len(self.losses), 1.0, deadline)
 
@@ -250,7 +275,8 @@ class _Run:
         return stopped
 
     def _follow(self, values, back, forth) -> None:
-        self.losses.append(self.solver.loss_of(values))
+        loss, self.floor = self.solver.loss_of(values)
+        self.losses.append(loss)
         self.steps.append(
             np.maximum(np.max(back.step, axis=1), np.max(forth.step, axis=1))
         )
@@ -267,12 +293,24 @@ class _Solver:
         self.loss, self.model = loss, loss.model
         self.axis: Axis = CPAxis if isinstance(loss.model, CP) else TrainAxis
         self.dimension = loss.forms.dimension
+        d, model = self.dimension, loss.model
+        self.runs = model.runs(d)
+        self.shapes = [model.shapes(d)[run[0]] for run in self.runs]
+        # One program for all axes of a train, if its small ends are not worth two more.
+        widest = model.shapes(d)[d // 2]
+        self.padded = (
+            isinstance(model, TensorTrain)
+            and [len(run) for run in self.runs] == [1, d - 2, 1]
+            and widest[0] == widest[-1]
+            and math.prod(widest) * model.net.num_features <= PADDED_SIZE
+        )
+        if self.padded:
+            self.runs, self.shapes = [range(d)], [widest]
         self.data = loss.forms.data("float64")
         self.scales = np.asarray(list(loss.plan.group_weights.values()))
         self.conditions = np.asarray([g != RESIDUAL for g in loss.plan.group_weights])
         known = jax.jit(loss.forms.known, compiler_options=UNOPTIMIZED)(self.data)
         self.known = float(np.sum(self.scales * np.asarray(known)))
-        self.floor = 4.0 * float(np.finfo(np.float64).eps) * self.known
         self.links = {
             form.left + form.right: links_of(form)
             for form in loss.plan.bilinear
@@ -303,9 +341,11 @@ class _Solver:
             return 1.0
         return float(self.dimension**2 * strong / weak)
 
-    def loss_of(self, values: np.ndarray) -> np.ndarray:
-        """Returns the loss of every start from the values per group."""
-        return self.known + values.sum(1)[:, : len(self.scales)] @ self.scales
+    def loss_of(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the loss of every start from its parts per group, and its floor."""
+        quadratic, linear, sizes = values[:, :, : len(self.scales)].swapaxes(0, 1)
+        floor = 4.0 * np.finfo(np.float64).eps * (self.known + sizes @ self.scales)
+        return self.known + (quadratic + linear) @ self.scales, floor
 
     def _start(self, key: Array, data) -> tuple[Params, Bases, dict, _State]:
         k_params, k_cores = jax.random.split(key)
@@ -355,31 +395,48 @@ class _Solver:
             jax.random.split(key, len(self.model.runs(self.dimension))),
             strict=True,
         ):
+        decay = (
+            SPREAD / np.sqrt(self.dimension) / (1.0 + np.arange(bases.kept.shape[-1]))
+        )
+        spread = jnp.where(bases.kept, jnp.asarray(decay), 0.0)
+        keys = jax.random.split(key, len(self.runs))
+        for run, shape, k in zip(self.runs, self.shapes, keys, strict=True):
             axes = slice(run[0], run[-1] + 1)
-            shape = shapes[run[0]]
-            ones = bases.ones[:, axes].swapaxes(0, 1)
-            kept = bases.kept[:, axes].swapaxes(0, 1)
+            ones, own = (x[:, axes].swapaxes(0, 1) for x in (bases.ones, spread))
+            # Inner cores of a train start as the identity: parallel constants.
+            inner = len(shape) == 2 and 1 not in shape
+            flat = jnp.eye(shape[0], shape[1]) if inner else jnp.ones(shape)
             noise = jax.random.normal(k, (*ones.shape, *shape))
-            spread = jnp.where(kept, jnp.asarray(decay), 0.0)
             wide = (*ones.shape, *(1,) * len(shape))
-            square = len(shape) == 2 and 1 not in shape
-            flat = jnp.eye(*shape) if square else jnp.ones(shape)
             core = ones.reshape(wide) * flat.reshape(1, 1, 1, *shape)
-            core = core + spread.reshape(wide) * noise
+            core = core + own.reshape(wide) * noise
             out.append(core if len(shape) == 1 else core.swapaxes(2, 3))
-        return out
+        if not self.padded:
+            return out
+        (core,) = out
+        edge = jnp.sum(core[:1], axis=2, keepdims=True)
+        core = core.at[:1].set(_pad(edge, 2, core.shape[2]))
+        edge = jnp.sum(core[-1:], axis=4, keepdims=True)
+        return [core.at[-1:].set(_pad(edge, 4, core.shape[4]))]
 
     def outputs(self, bases: Bases, cores: list[Array]) -> list[Array]:
         """Returns the matrices of the output layers, per run (u, l, h, *shape)."""
+        train = self.axis is TrainAxis
+        subscripts = "uahk,auxky->uahxy" if train else "uahk,aukr->uahr"
+        if self.padded:
+            core = cores[0]
+            cores = [core[:1, :, :1], core[1:-1], core[-1:, ..., :1]]
         done, out = 0, []
         for core in cores:
             transform = bases.transform[:, done : done + core.shape[0]]
             done += core.shape[0]
-            subscripts = (
-                "uahk,auxky->uahxy" if self.axis is TrainAxis else "uahk,aukr->uahr"
-            )
             out.append(jnp.einsum(subscripts, transform, core))
         return out
+
+
+def _pad(array: Array, axis: int, size: int) -> Array:
+    widths = [(0, size - n if k == axis else 0) for k, n in enumerate(array.shape)]
+    return jnp.pad(array, widths)
 
 
 # Links are the same for all starts, Gram matrices are not: networks are drawn.
@@ -410,7 +467,7 @@ def _solver(loss: FactoredLoss) -> _Solver:
     return _Solver(loss)
 
 
-def _check(problem, model, sweeps, starts, tolerance, seconds) -> None:
+def _check(problem, model, sweeps, starts, tolerance, balance, seconds) -> None:
     owner = "pinns.solve_als"
     if not isinstance(model, (CP, TensorTrain)):
         raise TypeError(
@@ -421,6 +478,8 @@ def _check(problem, model, sweeps, starts, tolerance, seconds) -> None:
     positive_number(tolerance, owner, "tolerance")
     if seconds is not None:
         positive_number(seconds, owner, "seconds")
+    if balance is not None and positive_number(balance, owner, "balance") < 1.0:
+        raise ValueError(f"{owner}: `balance` must be at least 1, got {balance!r}")
     if problem.data:
         raise ValueError(
             f"{owner}: data at scattered points are not separable, got "
