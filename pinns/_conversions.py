@@ -125,7 +125,7 @@ def tucker_to_cp(held: Held) -> Found:
 def tt_to_cp(held: Held) -> Found:
     """One term per choice of an index at every bond."""
     bonds = [shape[1] for shape in held.shapes[:-1]]
-    _check_size("a CP rank", math.prod(map(float, bonds)), MAX_CP_RANK)
+    _check_size("a CP rank", float(math.prod(bonds)), MAX_CP_RANK)
     count = math.prod(bonds)
     index = np.unravel_index(np.arange(count), bonds) if bonds else ()
     zero = np.zeros(count, int)
@@ -137,7 +137,7 @@ def tt_to_tucker(held: Held) -> Found:
     """An orthonormal basis of the functions of every axis, and the rest as core."""
     all_cuts = [tt_axis_cuts(tt_layout(own)) for own in held.factors()]
     wanted = np.max([[c.rank(0.0) for c in cuts] for cuts in all_cuts], axis=0)
-    _check_size("a Tucker core", math.prod(map(float, wanted)), MAX_CORE)
+    _check_size("a Tucker core", float(math.prod(wanted.tolist())), MAX_CORE)
     maps, cores = [], []
     for cuts in all_cuts:
         own, core = [], np.ones((1, 1))

@@ -115,7 +115,7 @@ def certify(
         ...     problem, model, points=8, steps=1, key=jax.random.key(0), progress=False
         ... )
         >>> found = certify(solution)
-        >>> solution.relative_l2() <= found.error_bound / 8**-0.5 * 1.001
+        >>> bool(solution.relative_l2() <= found.error_bound / 8**-0.5 * 1.001)
         True
     """
     if points is not None:

@@ -268,10 +268,10 @@ def weighted(
         rule = box.points(count, "gauss_legendre", dtype="float64")
         for (u, k), own in _networks(model, params, d, unknowns).items():
             x, weights = rule[k]
-            ends = np.asarray(box.intervals[k])
+            ends = jnp.asarray(box.intervals[k])
             # A matrix of one column instead: equal shapes for all ranks.
             bare = net.with_output(own, jnp.zeros((net.num_features, 1)))
-            values = np.asarray(_features(net, bare, x, ends, flags[u, k]))
+            values = np.asarray(_features(net, bare, x, ends, jnp.asarray(flags[u, k])))
             values = values @ np.asarray(net.output(own))
             values = np.sqrt(np.asarray(weights))[:, None] * values
             factors[u][k] = values.reshape(-1, *shapes[k])
@@ -288,10 +288,15 @@ def _networks(
     model: Separable, params: Params, d: int, unknowns: int
 ) -> dict[tuple[int, int], Params]:
     """Returns the parameters of every network by (unknown, axis), in float64."""
+    # Sliced by NumPy: nothing is compiled for the shapes of one model.
     double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     return {
         member: jax.tree.map(lambda leaf, i=i: leaf[i], double[f"factors_{width}"])
         for width, members in model.groups(d, unknowns).items()
+        member: jax.tree.map(
+            lambda leaf, i=i: jnp.asarray(leaf[i]), double[f"factors_{width}"]
+        )
+        for width, members in model._groups(d, unknowns).items()
         for i, member in enumerate(members)
     }
 
@@ -383,16 +388,17 @@ def _rebuilt(
     d, unknowns = problem.box.dimension, len(problem.unknowns)
     dtype = str(jax.tree.leaves(params)[0].dtype)
     shapes = model.shapes(d)
-    networks = _networks(model, params, d, unknowns)
     out: Params = {}
     with precision("float64"):
         for width, members in new.groups(d, unknowns).items():
+        networks = _networks(model, params, d, unknowns)
+        for width, members in new._groups(d, unknowns).items():
             changed = []
             for unknown, axis in members:
                 net = networks[unknown, axis]
                 matrix = np.asarray(model.net.output(net)).reshape(-1, *shapes[axis])
                 mapped = maps[unknown][axis](matrix).reshape(-1, width)
-                changed.append(model.net.with_output(net, mapped))
+                changed.append(model.net.with_output(net, jnp.asarray(mapped)))
             out[f"factors_{width}"] = jax.tree.map(lambda *x: np.stack(x), *changed)
         if cores is not None:
             out["core"] = np.stack(cores)

@@ -50,16 +50,16 @@ def values(problem, model, params, unknown=0, count=COUNT):
     for k, points in enumerate(
         problem.box.points(count, "gauss_legendre", dtype="float64")
     ):
-        x, weights = map(np.asarray, points)
+        x, weights = points.coordinates, np.asarray(points.weights)
         a, b = problem.box.intervals[k]
         own = _network(model, params, problem, unknown, k)
-        bare = model.net.with_output(own, np.zeros((model.net.num_features, 1)))
-        features = np.asarray(_features(model.net, bare, x, np.array([a, b])))
+        bare = model.net.with_output(own, jnp.zeros((model.net.num_features, 1)))
+        features = np.asarray(_features(model.net, bare, x, jnp.array([a, b])))
         factor = (
             np.sqrt(weights)[:, None] * features @ np.asarray(model.net.output(own))
         )
         if flags is not None and flags[unknown, k].any():
-            factor *= (4 * (x - a) * (b - x) / (b - a) ** 2)[:, None]
+            factor = factor * np.asarray(4 * (x - a) * (b - x) / (b - a) ** 2)[:, None]
         arrays.append(factor.reshape(-1, *model.shapes(problem.box.dimension)[k]))
     if model.name == "cp":
         return np.einsum("ar,br,cr->abc", *arrays)
@@ -73,7 +73,9 @@ def _network(model, params, problem, unknown, axis):
     member = (unknown, axis)
     width = next(w for w, members in groups.items() if member in members)
     i = groups[width].index(member)
-    return jax.tree.map(lambda p: np.asarray(p)[i], params[f"factors_{width}"])
+    return jax.tree.map(
+        lambda p: jnp.asarray(np.asarray(p)[i]), params[f"factors_{width}"]
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)
