@@ -78,6 +78,9 @@ def goals(results: Results) -> str:
                 for degree in degrees
                 if degree in measured
             }
+            if not least:
+                cells.append("not measured")
+                continue
             degree = min(least, key=lambda degree: least[degree])
             cells.append(f"{least[degree]:.3g} (L = {degree})")
         return cells

@@ -33,8 +33,6 @@ from jaxcore.sphere.rotations import swap_matrix, turn
 METHODS = ("auto", "aligned", "grid")
 # The exchange of two axes is one matrix product up to here, then one for every degree.
 MAX_ONE_MATRIX = 10
-# Sum of degrees up to which the product on points is faster than two rotations.
-MAX_GRID = 30
 
 
 def gaunt_convolution(
@@ -66,7 +64,8 @@ def gaunt_convolution(
       weights_out: as in `gaunt_product`, `(..., L3+1)`.
       method: "aligned" rotates every edge to the polar axis, where the product is
         diagonal in the order; "grid" is `gaunt_product` with the harmonics of the edge.
-        They agree to rounding. "auto" is "grid" up to a sum of degrees of 30.
+        They agree to rounding. "auto" is "grid", which took half the time or less at
+        degrees 4 and 8 on two CPU cores.
 
     Returns:
       Coefficients, `(..., (L3+1)^2)`.
@@ -97,9 +96,7 @@ def gaunt_convolution(
     vectors = check_vectors(where, "vectors", vectors)
     check_method(where, method, METHODS)
     check_broadcast(where, x=x, vectors=vectors)
-    if method == "auto":
-        method = "grid" if sum(degrees) <= MAX_GRID else "aligned"
-    if method == "grid":
+    if method in ("auto", "grid"):
         y = real_harmonics(vectors.astype(x.dtype), degrees[1])
         y = weighted(where, "weights", y, weights, degrees[1])
         check_broadcast(where, x=x, weights=y)

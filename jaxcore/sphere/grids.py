@@ -28,7 +28,7 @@ from jaxcore.sphere.harmonics import azimuth_table, legendre_table
 
 
 METHODS = ("auto", "matmul", "separable")
-# One matrix product is faster than two small ones up to here (CPU, batch of 1024).
+# Beyond, one matrix product has too many operations; chosen by hand.
 MAX_MATMUL_DEGREE = 8
 
 
