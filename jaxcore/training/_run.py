@@ -212,7 +212,8 @@ class Run:
             return
         if (settings.metric or "").startswith("evaluate/"):
             self._evaluate()
-        metrics = {**self.recent, **(self.evaluated[1])}
+        evaluated, found = self.evaluated
+        metrics = {**self.recent, **(found if evaluated == self.step else {})}
         finite = {
             k: float(v)
             for k, v in metrics.items()
@@ -253,13 +254,14 @@ class Run:
         options = self.options
         if options.checkpoint is None:
             return options.start
-        store = Store(options.checkpoint, self.layout, identity(options))
+        self.store = store = Store(options.checkpoint, self.layout, identity(options))
         try:
             found = store.open(self._tree(0))
         except StorageError as error:
+            store.close()
+            self.store = None
             self._complain(error)
             return options.start
-        self.store = store
         if found is None:
             return options.start
         step, tree = found

@@ -1,3 +1,4 @@
+import logging
 import os
 import resource
 import signal
@@ -282,5 +283,6 @@ def test_read_only_folder():
     with pytest.warns(RuntimeWarning, match="training goes on") as w:
         result = _simple.fit(5, checkpoint=READ_ONLY, on_error="continue")
     assert len(w) == 2  # checkpoints and log
+    assert not logging.getLogger("absl").filters
     assert result.step == 5
     assert np.isfinite(result.metrics["loss"])
