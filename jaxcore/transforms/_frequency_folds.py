@@ -1,7 +1,8 @@
 """Extremes of maps times DCT basis images: directly, axis by axis, and folded."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,12 @@ Pairs = tuple[tuple[int, int], ...]
 Maps = Float[Array, "b h w c"]
 Cells = Float[Array, "b 7 7 c"]
 PerChannel = Float[Array, "b c"]
+Over = Literal["max", "min", "sum"]
+REDUCTIONS: dict[Over, tuple[Callable[..., Array], Callable[..., Array]]] = {
+    "max": (jnp.max, jnp.maximum),
+    "min": (jnp.min, jnp.minimum),
+    "sum": (jnp.sum, jnp.add),
+}
 
 
 @lru_cache(maxsize=64)
@@ -55,27 +62,55 @@ def direct(
 
 
 def fold(maps: Maps) -> tuple[Cells, Cells]:
-    """Return maxima and minima over the mirrored copies of each cell, `(b, 7, 7, c)`.
+    """Return maxima and minima over the mirrored copies of each cell.
 
     `cos(pi u m (p + 1/2) / (7 m))` is even about the borders of blocks of 7: along an
     axis every second block is reversed.
     """
-    high = _fold_axis(_fold_axis(maps, 1, highest=True), 2, highest=True)
-    low = _fold_axis(_fold_axis(maps, 1, highest=False), 2, highest=False)
-    return high, low
+    return _extreme(maps, "max"), _extreme(maps, "min")
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _extreme(maps: Maps, over: Over) -> Cells:
+    return _fold_axes(maps, over)
+
+
+@_extreme.defjvp
+def _extreme_jvp(
+    over: Over, primals: tuple[Maps], tangents: tuple[Maps]
+) -> tuple[Cells, Cells]:
+    """Share the derivative among the copies that attain the extreme.
+
+    One comparison with the map, where differentiating the reductions would take one
+    per axis and parity.
+    """
+    (maps,), (change,) = primals, tangents
+    cells = _extreme(maps, over)
+    rows, columns = (_cell(size) for size in maps.shape[1:3])
+    attained = (maps == cells[:, rows][:, :, columns]).astype(maps.dtype)
+    return cells, _fold_axes(attained * change, "sum") / _fold_axes(attained, "sum")
+
+
+def _cell(size: int) -> np.ndarray:
+    """Return the cell of each position of an axis."""
+    place = np.arange(size) % (2 * BASE)
+    return np.where(place < BASE, place, 2 * BASE - 1 - place)
+
+
+def _fold_axes(maps: Maps, over: Over) -> Cells:
+    return _fold_axis(_fold_axis(maps, 1, over), 2, over)
 
 
 def _fold_axis(
-    maps: Float[Array, "b _ _ c"], axis: int, *, highest: bool
+    maps: Float[Array, "b _ _ c"], axis: int, over: Over
 ) -> Float[Array, "b _ _ c"]:
     before, after = maps.shape[:axis], maps.shape[axis + 1 :]
     blocks = maps.reshape(*before, -1, BASE, *after)
-    reduce = jnp.max if highest else jnp.min
+    reduce, join = REDUCTIONS[over]
     straight = reduce(lax.slice_in_dim(blocks, 0, None, 2, axis), axis=axis)
     if blocks.shape[axis] == 1:
         return straight
     mirrored = reduce(lax.slice_in_dim(blocks, 1, None, 2, axis), axis=axis)
-    join = jnp.maximum if highest else jnp.minimum
     return join(straight, jnp.flip(mirrored, axis))
 
 

@@ -103,6 +103,29 @@ def test_gradients_are_those_of_the_direct_form(size, x64, rng):
     np.testing.assert_allclose(jnp.vdot(gradients["direct"], v), numeric, rtol=1e-6)
 
 
+def test_second_derivative_is_zero(rng):
+    """Extremes are piecewise linear; forward over reverse goes through the rule."""
+    x, v = rng.standard_normal((2, 1, 28, 28, 1)).astype(np.float32)
+
+    def loss(x):
+        return jnp.sum(statistics(x, TOP[:2], 28, method="fold").maximum)
+
+    gradient, change = jax.jit(lambda x, v: jax.jvp(jax.grad(loss), (x,), (v,)))(x, v)
+    assert np.abs(gradient).max() > 1e-3
+    np.testing.assert_allclose(change, 0.0, atol=1e-7)
+
+
+def test_ties_share_the_gradient():
+    """On a constant map every position is the largest."""
+    x = jnp.ones((1, 28, 28, 1))
+    for method in ("fold", "direct"):
+
+        def loss(x, method=method):
+            return jnp.sum(statistics(x, [(0, 0)], 28, method=method).maximum)
+
+        np.testing.assert_allclose(jax.jit(jax.grad(loss))(x), 1 / 28**3, rtol=1e-5)
+
+
 def test_no_array_of_all_products():
     """Half the products of 16 frequencies with the map would be 8 maps."""
     size = 56
