@@ -395,8 +395,8 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
         for dtype in ("float32", "float64"):
             yield measure_floor(dtype)
     if wanted in (None, "compile") and not options.quick:
-        for name in COMPILE_RANKS:
-            yield measure_compilation(name)
+        for name in options.models or COMPILE_RANKS:
+            yield measure_compilation(name, options.repeats)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -411,6 +411,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cases", nargs="+", choices=names, metavar="CASE", help=", ".join(names)
     )
+    parser.add_argument("--models", nargs="+", choices=COMPILE_RANKS, help="compile")
+    parser.add_argument("--repeats", type=int, default=COMPILE_REPEATS, help="compile")
     parser.add_argument("--quick", action="store_true", help="tiny, never writes")
     parser.add_argument("--write", action="store_true", help="write subsets too")
     options = parser.parse_args(arguments)
@@ -418,9 +420,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--quick never writes; leave out --write")
     if options.cases and options.only not in (None, "step"):
         parser.error(f"--cases are of kind step, got --only {options.only}")
+    if options.models and options.only != "compile":
+        parser.error(f"--models are of kind compile, got --only {options.only}")
+    if options.repeats < 1:
+        parser.error(f"--repeats must be positive, got {options.repeats}")
     if options.cases:
         options.only = "step"
-    options.full = not (options.only or options.quick)
+    changed = options.repeats != COMPILE_REPEATS
+    options.full = not (options.only or options.quick or changed)
     return options
 
 

@@ -66,6 +66,17 @@ def test_the_error_of_spinns_form_is_that_of_its_values(monkeypatch):
     assert accuracy._spinn_error("helmholtz", None, 12) == pytest.approx(1.0, rel=1e-4)
 
 
+def test_the_initial_velocity_of_the_peer_is_that_of_the_problem(monkeypatch):
+    def apply(model, rate, t, x, y):
+        return rate * t[:, None, None] * x[None, :, None] * y[None, None, :]
+
+    monkeypatch.setattr(spinn_reference, "apply", apply)
+    x = np.linspace(-1, 1, 5, dtype="float32")
+    assert float(accuracy._velocity_misfit(2.0, (x, x, x))) == 0.0
+    found = float(accuracy._velocity_misfit(3.0, (x, x, x)))
+    assert found == pytest.approx(np.mean(np.outer(x, x) ** 2), rel=1e-5)
+
+
 def test_a_picture_needs_no_run(tmp_path: Path):
     assert draw([], tmp_path / "empty.png").stat().st_size > 0
     assert _results.ROOT in accuracy.PICTURE.parents

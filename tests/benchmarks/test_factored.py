@@ -47,7 +47,12 @@ def test_the_floor_of_float32_is_far_above_that_of_float64():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--quick", "--write"], ["--only", "floor", "--cases", "helmholtz-cp-64d3"]],
+    [
+        ["--quick", "--write"],
+        ["--only", "floor", "--cases", "helmholtz-cp-64d3"],
+        ["--models", "tt"],
+        ["--repeats", "0"],
+    ],
 )
 def test_options_that_contradict_each_other_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
