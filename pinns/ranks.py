@@ -291,12 +291,10 @@ def _networks(
     # Sliced by NumPy: nothing is compiled for the shapes of one model.
     double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     return {
-        member: jax.tree.map(lambda leaf, i=i: leaf[i], double[f"factors_{width}"])
-        for width, members in model.groups(d, unknowns).items()
         member: jax.tree.map(
             lambda leaf, i=i: jnp.asarray(leaf[i]), double[f"factors_{width}"]
         )
-        for width, members in model._groups(d, unknowns).items()
+        for width, members in model.groups(d, unknowns).items()
         for i, member in enumerate(members)
     }
 
@@ -390,9 +388,8 @@ def _rebuilt(
     shapes = model.shapes(d)
     out: Params = {}
     with precision("float64"):
-        for width, members in new.groups(d, unknowns).items():
         networks = _networks(model, params, d, unknowns)
-        for width, members in new._groups(d, unknowns).items():
+        for width, members in new.groups(d, unknowns).items():
             changed = []
             for unknown, axis in members:
                 net = networks[unknown, axis]

@@ -386,15 +386,6 @@ class _Solver:
         product, and its overlap with smooth functions, do not depend on d.
         """
         out = []
-        shapes = self.model.shapes(self.dimension)
-        decay = (
-            SPREAD / np.sqrt(self.dimension) / (1.0 + np.arange(bases.ones.shape[-1]))
-        )
-        for run, k in zip(
-            self.model.runs(self.dimension),
-            jax.random.split(key, len(self.model.runs(self.dimension))),
-            strict=True,
-        ):
         decay = (
             SPREAD / np.sqrt(self.dimension) / (1.0 + np.arange(bases.kept.shape[-1]))
         )
