@@ -156,11 +156,14 @@ def choose_method(
         direct = d <= MAX_DIRECT_DIMENSION and not iterative
         if found.linear and not several and direct:
             return "direct", f"linear and separable in {d} axes, no model given"
-        if found.linear and not several:
+        if found.linear and not several and not problem.data:
             return "als", f"linear and separable in {d} axes, no model given"
         why = "nonlinear" if found.nonlinear else "not separable"
-        return "ssbroyden", f"{why}, no model given" if not several else "a system"
-    if model.network in BASES and found.linear and model.name in ("cp", "tt"):
+        why = "measured data" if found.linear else why
+        why = "several unknowns" if several else why
+        return "ssbroyden", f"{why}, no model given"
+    alternating = model.name in ("cp", "tt") and not problem.data
+    if model.network in BASES and found.linear and alternating:
         return "als", "fixed bases: the problem is linear in every factor"
     for name, why in found.obstacles.items():
         return "adam", f"{name!r} is not separable ({why})"
@@ -168,8 +171,8 @@ def choose_method(
     if found.nonlinear and _products_too_large(model):
         return "adam", f"{found.nonlinear[0]!r} multiplies unknowns of a large rank"
     if count <= MAX_DENSE:
-        return "ssbroyden", f"the residual stays factored; {count} parameters"
-    return "lbfgs", f"the residual stays factored; {count} parameters"
+        return "ssbroyden", f"a separable residual; {count} parameters"
+    return "lbfgs", f"a separable residual; {count} parameters"
 
 
 def _products_too_large(model: Separable) -> bool:

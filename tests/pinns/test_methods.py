@@ -23,6 +23,14 @@ def nonlinear():
     return pinns.Problem(box, lambda u, x: u.d("x") + u**2, [pinns.Initial("x", 1.0)])
 
 
+def measured():
+    data = pinns.Data(np.array([[0.5]]), np.array([1.0]))
+    box = pinns.Box(x=(0.0, 1.0))
+    return pinns.Problem(
+        box, lambda u, x: u.d("x") + u, [pinns.Initial("x", 1.0), data]
+    )
+
+
 def not_separable():
     box = pinns.Box(x=(0.0, 1.0))
     return pinns.Problem(
@@ -62,8 +70,10 @@ def test_every_method_solves(method, model, options, error, tmp_path):
         (lambda: POISSON, None, {"points": 8}, "als", "linear and separable"),
         (nonlinear, None, {}, "ssbroyden", "nonlinear, no model given"),
         (not_separable, None, {}, "ssbroyden", "not separable, no model given"),
-        (lambda: POISSON, SMALL, {}, "ssbroyden", "the residual stays factored"),
-        (lambda: POISSON, pinns.CP(rank=48), {}, "lbfgs", "stays factored; 1"),
+        (measured, None, {"points": 8}, "ssbroyden", "measured data, no model given"),
+        (measured, BASIS, {}, "ssbroyden", "a separable residual"),
+        (lambda: POISSON, SMALL, {}, "ssbroyden", "a separable residual"),
+        (lambda: POISSON, pinns.CP(rank=48), {}, "lbfgs", "a separable residual; 1"),
         (lambda: POISSON, BASIS, {}, "als", "fixed bases"),
         (
             lambda: POISSON,
@@ -109,7 +119,7 @@ def test_terms_on_the_grid_join_factored_ones():
     model = pinns.CP(rank=24, hidden=(4,))
     runs = [
         pinns.solve(
-            problem, model, "adam", points=6, steps=3, key=KEY, loss=loss,
+            problem, model, "adam", points=10, steps=3, key=KEY, loss=loss,
             dtype="float64",
         )
         for loss in ("grid", "auto")
