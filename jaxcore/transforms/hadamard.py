@@ -84,7 +84,8 @@ def hadamard_transform(
     way = _by_butterfly if method == "butterfly" else _by_matmul
     y = way(y, axis)
     if order == "sequency":
-        y = jnp.take(y, _sequency(n), axis=axis)
+        # 32 bits, with and without x64: one compiled `take` must serve both.
+        y = jnp.take(y, _sequency(n).astype(np.int32), axis=axis)
     scale = {"ortho": n**-0.5, "backward": 1.0, "forward": 1 / n}[norm]
     return (y * jnp.asarray(scale, y.real.dtype)).astype(dtype)
 

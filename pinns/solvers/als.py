@@ -155,8 +155,8 @@ def solve_als(
         balance: how much more the conditions weigh in the first sweeps, at least 1;
             estimated by default. The factor falls to 1 over three quarters of the
             sweeps or seconds, or earlier once the tolerance is met.
-        seconds: stop after the sweep in which this much time has passed since the
-            call.
+        seconds: stop after the sweep in which this much time has passed; planning and
+            compilation are not counted.
         report: called with the number of sweeps done and the lowest loss.
         loss: a `FactoredLoss` for this problem, model and points, to save its set-up
             when solving again with another key.
@@ -190,7 +190,7 @@ def solve_als(
         run = _Run(solver, jax.random.split(key, starts), tolerance, report)
         jax.block_until_ready(run.begin(1.0)[2])  # compiles what the sweeps run
         ready = time.perf_counter()
-        deadline = None if seconds is None else began + seconds
+        deadline = None if seconds is None else ready + seconds
         stopped = run.phases(sweeps, balance, deadline)
         params, bases, cores = run.params, run.bases, run.cores
         losses = np.stack(run.losses, axis=1)

@@ -69,7 +69,7 @@ def values(problem, model, params, unknown=0, count=COUNT):
 
 
 def _network(model, params, problem, unknown, axis):
-    groups = model._groups(problem.box.dimension, len(problem.unknowns))
+    groups = model.groups(problem.box.dimension, len(problem.unknowns))
     member = (unknown, axis)
     width = next(w for w, members in groups.items() if member in members)
     i = groups[width].index(member)
