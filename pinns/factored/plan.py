@@ -211,7 +211,7 @@ def plan(
 
 
 def _separated(
-    problem: Problem, term, rows: Rows, tolerance: float
+    problem: Problem, term, rows: Rows, tolerance: float, owner: str = "pinns.solve"
 ) -> tuple[Program, Separation]:
     d = problem.box.dimension
     inner = rows.inner
@@ -231,11 +231,11 @@ def _separated(
             [along(n, k, d) for k, n in enumerate(shape)],
         )
         found = separate(program, own, tolerance)
-    _check_finite(problem, term, found, own)
+    _check_finite(problem, term, found, own, owner)
     return program, found
 
 
-def _check_finite(problem: Problem, term, found: Separation, own) -> None:
+def _check_finite(problem: Problem, term, found: Separation, own, owner: str) -> None:
     """Raises ValueError where a known function is not finite, naming term and place."""
     used = {
         (axis, key)
@@ -247,14 +247,14 @@ def _check_finite(problem: Problem, term, found: Separation, own) -> None:
         bad = np.flatnonzero(~np.isfinite(found.arrays[key]))
         if bad.size:
             raise ValueError(
-                "pinns.solve: a coordinate function (source, coefficient or value) in "
+                f"{owner}: a coordinate function (source, coefficient or value) in "
                 f"{term.name!r} is not finite at {problem.box.names[axis]} = "
                 f"{own[axis][bad[0]]:g}; expected finite values on the whole box"
             )
     for equation in found.equations:
         if not np.isfinite(list(equation.words.values())).all():
             raise ValueError(
-                f"pinns.solve: a constant in {term.name!r} is not finite; expected "
+                f"{owner}: a constant in {term.name!r} is not finite; expected "
                 "finite values"
             )
 

@@ -72,14 +72,10 @@ class RayleighQuotient:
         )
         builder = _Builder(problem, rows)
         term = _applied(problem)
-        program, found = _separated(problem, term, rows, TOLERANCE)
+        program, found = _separated(
+            problem, term, rows, TOLERANCE, "pinns.ground_state"
+        )
         sides = _sides(builder, term, program, found)
-        for array in builder.arrays[1:]:
-            if array is not None and not np.isfinite(array).all():
-                raise ValueError(
-                    "pinns.ground_state: the coefficients of the operator must be "
-                    "finite at the quadrature points, got NaN or Inf"
-                )
         for words in (w for pair_of in sides for w in pair_of):
             builder.add([_Instance(term.group, 1.0, term.selectors, {FAMILY: words})])
         versions = builder.versions()
