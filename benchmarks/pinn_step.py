@@ -209,7 +209,7 @@ def build_ours(stated: Problem, network: Separable, sizes: tuple[int, ...]) -> S
     loss = GridLoss(stated, network, sizes)
     construction = time.perf_counter() - began
     prepared = jax.jit(loss.prepare)(points)
-    solver = FirstOrder(loss, optax.adam(LEARNING_RATE), block=1)
+    solver = FirstOrder(loss, optax.adam(LEARNING_RATE))
     state = solver.init(params)
 
     def step(state: Any, prepared: Any) -> tuple[Any, jax.Array]:

@@ -13,7 +13,7 @@ from pinns.resume import resume
 from pinns.separability import Separability, separability
 from pinns.separable import CP, TensorTrain, Tucker
 from pinns.solution import Solution
-from pinns.solve import NonFiniteLossError, SolveInterrupted, solve
+from pinns.solve import NonFiniteLossError, SolveInterrupted, SolveTerminated, solve
 from pinns.storage import LoadError, load
 
 
@@ -48,4 +48,5 @@ __all__ = [
     "OverfitWarning",
     "NonFiniteLossError",
     "SolveInterrupted",
+    "SolveTerminated",
 ]

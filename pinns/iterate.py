@@ -1,4 +1,4 @@
-"""Iterative methods: blocks of compiled steps, watched and recorded."""
+"""Iterative methods: solvers run by the training engine, watched and recorded."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from jaxcore import training
 from pinns.evaluation import Model
 from pinns.factored import FactoredLoss
 from pinns.losses import GridLoss
@@ -21,18 +22,17 @@ from pinns.problem import Problem
 from pinns.progress import Progress
 from pinns.settings import Settings, check_grid
 from pinns.solution import History, Solution, error_grid, measure
-from pinns.solvers.first_order import FirstOrder, State
+from pinns.solvers.first_order import FirstOrder, State, as_task
 from pinns.solvers.gauss_newton import GaussNewton
 from pinns.solvers.quasi_newton import QuasiNewton
 from pinns.solvers.varpro import Projected
 
 
-# One call into the compiled scan should take about this long, so that the progress
-# bar, the time limit and Ctrl-C are served often and their cost does not matter.
-BLOCK_SECONDS = 0.5
-MAX_BLOCK = 500
 # The error is followed on a small grid while training; final figures use a full one.
 MONITOR_VALUES = 50_000
+SIGINT_CODE = 130
+# The history here has every step; the engine need not keep one as well.
+NEVER = 2**31 - 1
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -51,8 +51,22 @@ class SolveInterrupted(KeyboardInterrupt):
         self.solution = solution
 
 
+class SolveTerminated(SystemExit):
+    """SIGTERM while solving; `solution` holds the parameters so far.
+
+    Uncaught, the process exits with 143, or with 0 once a checkpoint is saved.
+    """
+
+    def __init__(self, code: int, message: str, solution: Solution):
+        super().__init__(code)
+        self.message, self.solution = message, solution
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class Run:
-    """One call of `solve`: draws points, steps in blocks, keeps the history."""
+    """One call of `solve`: draws points, lets the engine step, keeps the history."""
 
     def __init__(
         self,
@@ -65,24 +79,18 @@ class Run:
         began = time.perf_counter()
         self.problem, self.model, self.settings = problem, model, settings
         key: Any = settings.key
+        self.key = key
         self.key_points, key_params = jax.random.split(key)
         self.first = 0 if start is None else start.step
         self.before = {} if start is None else start.timings
         self.loss, self.prepared = self._loss()
         self.grid_terms = getattr(self.loss, "grid_terms", {})
-        block = min(settings.steps, settings.redraw_every or MAX_BLOCK, MAX_BLOCK)
-        self.solver = self._solver(optimizer, block)
+        self.solver = self._solver(optimizer)
         self._start(start, key_params)
-        built = time.perf_counter()
-        last = jnp.int32(0)
-        self.block = jax.jit(self.solver.run).lower(
-            self.state, self.prepared, last
-        ).compile()  # fmt: skip
         self.monitor = self._monitor()
         self.result = "finished"
-        self.elapsed = 0.0
-        self.build_seconds = built - began
-        self.compile_seconds = time.perf_counter() - built
+        self.elapsed = self.compile_seconds = 0.0
+        self.build_seconds = time.perf_counter() - began
 
     def _loss(self) -> tuple[Any, Any]:
         """Returns the loss and what it prepared for the first points."""
@@ -106,15 +114,15 @@ class Run:
             _check_finite(problem, loss.grid, prepared.grid)
         return loss, prepared
 
-    def _solver(self, optimizer: optax.GradientTransformation, block: int):
+    def _solver(self, optimizer: optax.GradientTransformation) -> Any:
         method, groups = self.settings.method, len(self.problem.groups)
         if method == "adam":
-            return FirstOrder(self.loss, optimizer, block)
+            return FirstOrder(self.loss, optimizer)
         if method == "gauss_newton":
-            return GaussNewton(self.loss, block)
+            return GaussNewton(self.loss)
         if method == "varpro":
-            return QuasiNewton(Projected(self.loss), "ssbroyden", block, groups=groups)
-        return QuasiNewton(self.loss, method, block, groups=groups)
+            return QuasiNewton(Projected(self.loss), "ssbroyden", groups=groups)
+        return QuasiNewton(self.loss, method, groups=groups)
 
     def _start(self, start: Solution | None, key: Array) -> None:
         if start is None:
@@ -128,25 +136,106 @@ class Run:
         self.history = dataclasses.replace(start.history)
         step = jnp.int32(start.step)
         if self.settings.method == "adam" and start.optimizer_state is not None:
-            self.state = State(
-                start.params, start.optimizer_state, step, jnp.bool_(True)
-            )
+            self.state = State(start.params, start.optimizer_state, step)
         else:  # curvature is not kept: these methods learn it anew
             self.state = self.solver.init(start.params)._replace(step=step)
 
     def solve(self, progress: bool | None, throw: bool) -> Solution:
-        target = self.first + self.settings.steps
         try:
             with Progress(progress, self.problem.name, self.settings.steps) as bar:
-                self._loop(target, bar)
-        except KeyboardInterrupt:
+                self._fit(bar)
+        except training.NonFiniteError as error:
+            self._break(error)
+            if throw:
+                raise NonFiniteLossError(self._explain(), self._solution()) from None
+        except (KeyboardInterrupt, training.Interrupted) as error:
             self.result = "interrupted"
-            raise SolveInterrupted(self._solution()) from None
-        solution = self._solution()
-        if self.result.startswith("non_finite") and throw:
-            raise NonFiniteLossError(self._explain(), solution)
+            solution = self._solution()
+            code = getattr(error, "code", SIGINT_CODE)
+            if code == SIGINT_CODE:
+                raise SolveInterrupted(solution) from None
+            message = f"terminated after {solution.step} steps"
+            raise SolveTerminated(code, message, solution) from None
         self._warn_of_floor()
-        return solution
+        return self._solution()
+
+    def _fit(self, bar: Progress) -> None:
+        settings = self.settings
+        every = settings.redraw_every
+        engine = settings.engine
+        rows, axes = None, None
+        if engine.count > 1:
+            rows, axes = settings.counts[0], self._axes()
+        source = training.FunctionBatches(
+            self._read, rows, axes=axes, every=every, description=self._description()
+        )
+        began = time.perf_counter()
+        target = self.first + settings.steps
+
+        def watch(progress: training.Progress) -> str | None:
+            if not self.elapsed:
+                self.compile_seconds = time.perf_counter() - began - progress.seconds
+            self.elapsed += progress.seconds
+            self.state = progress.state
+            self._record(progress.first, progress.metrics)
+            step = int(self.state.step)
+            bar.update(step - self.first, self.history, self._error(step), self.elapsed)
+            if bool(self.solver.converged(self.state)):
+                return "converged"
+            limit = settings.seconds
+            late = limit is not None and self.elapsed >= limit
+            return "time_limit" if late and progress.step < target else None
+
+        result = training.fit(
+            as_task(self.solver, lambda key: self.state.params),
+            source,
+            target,
+            key=self.key,
+            state=self.state,
+            start=self.first,
+            callbacks=[watch],
+            devices=engine.devices,
+            parallel="none" if engine.count == 1 else "sharded",
+            checkpoint=engine.checkpoint,
+            log=self._log(),
+        )
+        self.state, self.result = result.state, result.result
+
+    def _axes(self) -> Any:
+        """Returns which arrays of the prepared grid are split along the first axis."""
+        axes = jax.tree.map(lambda x: 0 if self._is_grid(x) else None, self.prepared)
+        others = (None,) * (self.problem.box.dimension - 1)
+        return axes._replace(coordinates=(0, *others))
+
+    def _is_grid(self, x: Array) -> bool:
+        counts = self.settings.counts
+        return x.ndim == len(counts) > 1 and len(x) == counts[0]
+
+    def _description(self) -> dict[str, Any]:
+        """Returns what a checkpoint must agree in with the run that goes on from it."""
+        described = self.settings.describe()
+        left_out = ("reason", "key", "key_impl")
+        return {
+            "problem": self.problem.name,
+            "origin": str(self.problem.origin),
+            "model": repr(self.model),
+            **{k: v for k, v in described.items() if k not in left_out},
+        }
+
+    def _log(self) -> training.Log:
+        log = self.settings.engine.log
+        if isinstance(log, training.Log):
+            return log
+        if log is None and self.settings.engine.checkpoint is None:
+            return training.Log(every=NEVER, bar=False)
+        return training.Log(log, bar=False)
+
+    def _break(self, error: training.NonFiniteError) -> None:
+        """Keeps the last good state and the losses of the step that broke."""
+        self.state = error.state
+        first = error.step - len(error.metrics["loss"])
+        self._record(first, error.metrics)
+        self.result = f"non_finite: {self._culprit()}"
 
     def _warn_of_floor(self) -> None:
         """Says so when the loss is rounding noise, as it soon is in float32."""
@@ -161,55 +250,20 @@ class Run:
                 stacklevel=4,
             )
 
-    def _loop(self, target: int, bar: Progress) -> None:
-        limit = self.settings.seconds
-        step, size = self.first, min(10, self.solver.block)
-        draw = self._draw_index(step)
-        while step < target:
-            every = self.settings.redraw_every
-            if every and self._draw_index(step) != draw:
-                draw = self._draw_index(step)
-                self.prepared = self._prepare(draw)
-            until = min(target, step + size)
-            if every:
-                until = min(until, (step // every + 1) * every)
-            began = time.perf_counter()
-            state, rows = self.block(self.state, self.prepared, jnp.int32(until))
-            state = jax.block_until_ready(state)
-            spent = time.perf_counter() - began
-            self.elapsed += spent
-            done = int(state.step) - step
-            self.state = state
-            taken = self._record(step, rows)
-            step += done
-            if not bool(state.finite):
-                self.result = f"non_finite: {self._culprit()}"
-                break
-            bar.update(step - self.first, self.history, self._error(step), self.elapsed)
-            if self._converged():
-                self.result = "converged"
-                break
-            if limit is not None and self.elapsed >= limit and step < target:
-                self.result = "time_limit"
-                break
-            size = self._next_size(spent / max(taken, 1), limit)
-
-    def _converged(self) -> bool:
-        converged = getattr(self.solver, "converged", None)
-        return converged is not None and bool(converged(self.state))
-
-    def _next_size(self, per_step: float, limit: float | None) -> int:
-        wanted = BLOCK_SECONDS
-        if limit is not None:
-            wanted = min(wanted, max(limit - self.elapsed, 0.0))
-        return int(np.clip(wanted / max(per_step, 1e-7), 1, self.solver.block))
-
     def _draw_index(self, step: int) -> int:
         every = self.settings.redraw_every
         return 0 if every is None else step // every
 
-    def _prepare(self, index: int):
-        return self.prepare(jax.random.fold_in(self.key_points, index))
+    def _read(self, step: int, rows: slice) -> Any:
+        """Returns what the loss has prepared for the points of a step."""
+        index, prepared = self._draw_index(step), self.prepared
+        if index != self._draw_index(self.first):
+            prepared = self.prepare(jax.random.fold_in(self.key_points, index))
+        if self.settings.engine.count == 1:
+            return prepared
+        own = jax.tree.map(lambda x: x[rows] if self._is_grid(x) else x, prepared)
+        first, *others = prepared.coordinates
+        return own._replace(coordinates=(first[rows], *others))
 
     def _draw(self, key: Array):
         sampling = dict(
@@ -219,15 +273,13 @@ class Run:
             self.settings.counts, sampling, key=key, dtype=self.settings.dtype
         )
 
-    def _record(self, step: int, rows) -> int:
-        taken = np.asarray(rows.taken)
-        count = int(taken.sum())
+    def _record(self, first: int, metrics: dict[str, np.ndarray]) -> None:
+        taken = metrics["taken"]
         self.history.extend(
-            step + 1 + np.arange(count),
-            np.asarray(rows.total, np.float64)[taken],
-            np.asarray(rows.groups, np.float64)[taken],
+            first + 1 + np.flatnonzero(taken),
+            np.asarray(metrics["loss"], np.float64)[taken],
+            np.asarray(metrics["groups"], np.float64)[taken],
         )
-        return count
 
     def _monitor(self):
         if self.problem.exact is None or self.problem.box.dimension > 8:

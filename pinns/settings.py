@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from jaxcore.training import Checkpoint, Log
 from pinns.domain import positive_integer, positive_number, precision, real_number
 from pinns.evaluation import Model
 from pinns.factored import FactoredLoss
@@ -55,6 +57,27 @@ MAX_DIRECT_DIMENSION = 5
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What `jaxcore.training.fit` is asked for; see there."""
+
+    devices: int | Sequence[jax.Device] | None = None
+    checkpoint: str | Path | Checkpoint | None = None
+    log: str | Path | Log | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the arguments that were given."""
+        return [name for name, value in vars(self).items() if value is not None]
+
+    @property
+    def count(self) -> int:
+        """Number of devices."""
+        if self.devices is None or isinstance(self.devices, int):
+            return self.devices or 1
+        return len(self.devices)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Checked arguments of `solve`. reason: why this method, if it was chosen."""
 
@@ -71,6 +94,7 @@ class Settings:
     dtype: str
     loss: str
     options: dict[str, Any] = field(default_factory=dict)
+    engine: Engine = field(default_factory=lambda: Engine())
 
     def describe(self) -> dict[str, Any]:
         """Returns JSON-able values; functions appear as `"custom"`."""
@@ -183,6 +207,7 @@ def _products_too_large(model: Separable) -> bool:
 def check(
     problem, model, method, key, points, steps, learning_rate, optimizer, sampling,
     redraw_every, seconds, dtype, loss, basis, size, starts, start, progress,
+    engine,
 ) -> tuple[Settings, Model | None]:  # fmt: skip
     """Returns the settings and the model, or raises naming the argument at fault."""
     owner = "pinns.solve"
@@ -277,7 +302,9 @@ def check(
             f"{owner}: `redraw_every` needs a random `sampling` (uniform or "
             f"stratified) on some axis, got {sampling!r}"
         )
-    loss = _loss(owner, loss, method, model, redraw_every)
+    loss = _loss(owner, loss, method, model, redraw_every, engine)
+    if engine.given:
+        _check_engine(owner, engine, method, problem, counts, start)
     if loss == "grid" and method in ITERATIVE:
         check_grid(owner, counts)
     rate = real_number(learning_rate)
@@ -299,6 +326,7 @@ def check(
             for name, value in (("basis", basis), ("size", size), ("starts", starts))
             if value is not None
         },
+        engine=engine,
     )
     if start is not None:
         _check_start(owner, start, problem, model, settings)
@@ -326,13 +354,17 @@ def default_points(problem: Problem, model: Model | None, method: str) -> int:
     return int(np.clip(3 * max(model.net.hidden), 32, 128))
 
 
-def _loss(owner: str, loss: str, method: str, model, redraw_every) -> str:
-    if isinstance(model, MLP) or redraw_every is not None:
+def _loss(
+    owner: str, loss: str, method: str, model, redraw_every, engine: Engine
+) -> str:
+    spread = engine.count > 1 and method in ("adam", "lbfgs", "ssbroyden")
+    if isinstance(model, MLP) or redraw_every is not None or spread:
         if loss == "factored":
             what = "a pointwise model" if isinstance(model, MLP) else "redrawn points"
+            what = f"{engine.count} devices" if spread else what
             raise ValueError(
-                f"{owner}: loss='factored' needs a separable model and points that "
-                f"stay the same, got {what}"
+                f"{owner}: loss='factored' needs a separable model, points that stay "
+                f"the same, and one device, got {what}"
             )
         return "grid"
     if method in ("gauss_newton", "varpro", "als", "direct"):
@@ -343,6 +375,32 @@ def _loss(owner: str, loss: str, method: str, model, redraw_every) -> str:
             )
         return "factored"
     return loss
+
+
+def _check_engine(
+    owner: str, engine: Engine, method: str, problem: Problem, counts, start
+) -> None:
+    name = engine.given[0]
+    if method not in ITERATIVE:
+        raise ValueError(
+            f"{owner}: `{name}` belongs to the methods {', '.join(ITERATIVE)}, got "
+            f"{getattr(engine, name)!r} with method={method!r}"
+        )
+    if engine.checkpoint is not None and start is not None:
+        raise ValueError(
+            f"{owner}: `start` must be None with `checkpoint`, whose folder says where "
+            f"to go on, got {start!r}"
+        )
+    if engine.count > 1 and method in ("gauss_newton", "varpro"):
+        raise ValueError(
+            f"{owner}: `devices` must be one with method={method!r}, whose loss has no "
+            f"grid to split, got {engine.count}"
+        )
+    if counts[0] % max(engine.count, 1):
+        raise ValueError(
+            f"{owner}: `points` on the first axis {problem.box.names[0]!r} must be a "
+            f"multiple of the {engine.count} devices, got {counts[0]}"
+        )
 
 
 def _check_key(owner: str, key, optional: bool) -> None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import jax
 import optax
 from jaxtyping import Array
 
+from jaxcore.training import Checkpoint, Log
 from pinns.domain import precision
 from pinns.evaluation import Model
-from pinns.iterate import NonFiniteLossError, Run, SolveInterrupted
+from pinns.iterate import (
+    NonFiniteLossError,
+    Run,
+    SolveInterrupted,
+    SolveTerminated,
+)
 from pinns.linear import alternate, solve_directly
 from pinns.problem import Problem
 from pinns.separable import Separable
-from pinns.settings import LearningRate, check
+from pinns.settings import Engine, LearningRate, check
 from pinns.solution import Solution
 
 
@@ -35,6 +43,9 @@ def solve(
     basis: str | None = None,
     size: int | tuple[int, ...] | None = None,
     starts: int | None = None,
+    devices: int | Sequence[jax.Device] | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
+    log: str | Path | Log | None = None,
     progress: bool | None = None,
     throw: bool = True,
     start: Solution | None = None,
@@ -43,8 +54,8 @@ def solve(
 
     Minimizes the weighted mean squares of residual and conditions on tensor-product
     points, `sum_i w_i mean(r_i^2)`. For separable residuals that norm is computed from
-    one-dimensional inner products and no grid is formed (`loss="factored"`); blocks
-    of steps run inside one `lax.scan`.
+    one-dimensional inner products and no grid is formed (`loss="factored"`). Steps
+    run in blocks under `jaxcore.training.fit`, the engine of all training here.
 
     Args:
         problem: what to solve.
@@ -81,6 +92,14 @@ def solve(
         basis, size: of `direct` and `als` without a model: kind of fixed basis (see
             `pinns.factors.BASES`) and number of functions per axis.
         starts: of `als`: random starts run side by side, the best is kept.
+        devices: of the iterative methods: how many, or which; the grid is split among
+            them along its first axis. Default: one.
+        checkpoint: of the iterative methods: folder or `jaxcore.training.Checkpoint`.
+            The state is saved there while solving, and a call that finds one goes on
+            from it, equal to the bit to one that was never stopped; `steps` are then
+            those in all, and `history` begins where it went on.
+        log: of the iterative methods: folder or `jaxcore.training.Log` for a log file
+            of JSON lines; by default that of `checkpoint`, if any.
         progress: show a progress bar; by default only on a terminal.
         throw: raise when the loss becomes NaN or Inf; otherwise return what was
             reached, with `Solution.result` saying so.
@@ -89,8 +108,10 @@ def solve(
 
     Raises:
         ValueError, TypeError: bad arguments, before anything compiles.
+        CheckpointError: `checkpoint` holds a run of another problem or model.
         NonFiniteLossError: see `throw`.
-        SolveInterrupted: on Ctrl-C; carries the solution so far.
+        SolveInterrupted, SolveTerminated: on Ctrl-C and SIGTERM, at the end of the
+            present call into the compiled steps; they carry the solution so far.
 
     Example:
         >>> import jax, pinns
@@ -109,7 +130,7 @@ def solve(
     settings, chosen = check(
         problem, model, method, key, points, steps, learning_rate, optimizer,
         sampling, redraw_every, seconds, dtype, loss, basis, size, starts, start,
-        progress,
+        progress, Engine(devices, checkpoint, log),
     )  # fmt: skip
     with precision(settings.dtype):
         if optimizer is None:
@@ -123,4 +144,4 @@ def solve(
         return run.solve(progress, throw)
 
 
-__all__ = ["NonFiniteLossError", "SolveInterrupted", "solve"]
+__all__ = ["NonFiniteLossError", "SolveInterrupted", "SolveTerminated", "solve"]

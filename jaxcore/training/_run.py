@@ -59,6 +59,8 @@ class Run:
         self.pending: list[dict[str, np.ndarray]] = []
         self.logged = (0, time.perf_counter())
         self.per_step: float | None = None
+        self.compile_seconds: float | None = None
+        self.step_seconds = 0.0
         self.recent: dict[str, float] = {}
         self.evaluated: tuple[int, dict[str, Any]] = (-1, {})
 
@@ -91,6 +93,8 @@ class Run:
         while self.step < options.steps:
             if buffer is None or self.step >= buffer.stop:
                 buffer = next(self.feed)
+            if self.compile_seconds is None:
+                self._compile(buffer)
             stopped = self._call(buffer)
             self._write()
             signal_, us, stop = self.layout.agreed(
@@ -106,14 +110,25 @@ class Run:
         self._finish(result)
         return self._result(result)
 
+    def _arguments(self, buffer: Buffer) -> tuple[tuple, int]:
+        """Returns root, batches and first step of a call, and its offset in them."""
+        stacked = self.plan.stacked
+        first = buffer.first if stacked else self.step
+        return (self.root, buffer.batches, np.int32(first)), self.step - first
+
+    def _compile(self, buffer: Buffer) -> None:
+        """Compiles by a call that takes no step."""
+        began = time.perf_counter()
+        arguments, offset = self._arguments(buffer)
+        none = self.steps(self.carry, *arguments, np.int32(offset), np.int32(0))
+        jax.block_until_ready(none)
+        self.compile_seconds = time.perf_counter() - began
+        self._event("compiled", seconds=round(self.compile_seconds, 4))
+
     def _call(self, buffer: Buffer) -> Any:
         """Makes one call into the compiled steps; returns what a callback said."""
         count = self._count(buffer)
-        stacked = self.plan.stacked
-        first, offset = (
-            (buffer.first, self.step - buffer.first) if stacked else (self.step, 0)
-        )
-        arguments = (self.root, buffer.batches, np.int32(first))
+        arguments, offset = self._arguments(buffer)
         began = time.perf_counter()
         carry, metrics, finite = self.steps(
             self.carry, *arguments, np.int32(offset), np.int32(count)
@@ -123,8 +138,8 @@ class Run:
             for name, value in metrics.items()
         }
         good = bool(finite)
-        if self.step > self.start:  # the first call compiles
-            self.per_step = (time.perf_counter() - began) / count
+        seconds = time.perf_counter() - began
+        self.per_step, self.step_seconds = seconds / count, self.step_seconds + seconds
         if not self.plan.skip and not (good and _finite(rows)):
             self._stop_at_nonfinite(arguments, offset, count, rows)
         if self.layout.pmapped and self.step == self.start:
@@ -132,10 +147,8 @@ class Run:
         before, self.carry, self.step = self.step, carry, self.step + count
         self.pending.append(rows)
         self.recent = _means([rows])
-        said = [
-            callback(Progress(before, self.step, *self._visible(carry), rows))
-            for callback in self.callbacks
-        ]
+        progress = Progress(before, self.step, *self._visible(carry), rows, seconds)
+        said = [callback(progress) for callback in self.callbacks]
         return next((s for s in said if s), None)
 
     def _count(self, buffer: Buffer) -> int:
@@ -294,6 +307,10 @@ class Run:
             metrics=dict(logger.latest) if logger else {},
             history=logger.history if logger else [],
             resumed=self.start,
+            timings={
+                "compile_seconds": self.compile_seconds or 0.0,
+                "step_seconds": self.step_seconds,
+            },
         )
 
     def _check_replicas(self, carry: Carry) -> None:
@@ -328,6 +345,7 @@ class Run:
             indices=indices,
             state=state,
             ema=ema,
+            metrics={name: v[: found.steps + 1] for name, v in rows.items()},
         )
 
     def _acknowledge(self, saved: tuple[int, float] | None) -> None:

@@ -41,6 +41,8 @@ def prepare(
     init_key, step_key = (jax.random.fold_in(options.key, i) for i in range(2))
     template, state = _initial(task, layout, init_key, state)
     leaves = jax.jit(lambda s: [_is_finite(x) for x in jax.tree.leaves(s)])(state)
+    # One trace serves the check of the step and the program.
+    task = task._replace(step=jax.jit(task.step, inline=True))
     plan = Plan(
         task=task,
         layout=layout,

@@ -50,6 +50,7 @@ class Progress(NamedTuple):
 
     first, step: steps done before and after the call. state, ema: after it.
     metrics: of every step in between, arrays with a leading axis of `step - first`.
+    seconds: that the call took.
     """
 
     first: int
@@ -57,6 +58,7 @@ class Progress(NamedTuple):
     state: State
     ema: Any
     metrics: dict[str, np.ndarray]
+    seconds: float
 
 
 @dataclass
@@ -70,6 +72,8 @@ class Result:
         metrics: the last logged values; those of evaluations start with `evaluate/`.
         history: one row per log step and evaluation, as in the log file.
         resumed: the step that this run started from.
+        timings: `"compile_seconds"`, spent before the first step, and
+            `"step_seconds"`, inside the compiled steps.
     """
 
     state: State
@@ -79,6 +83,7 @@ class Result:
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     resumed: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 class Interrupted(SystemExit):
@@ -101,7 +106,8 @@ class NonFiniteError(FloatingPointError):
 
     `step` is its number (the first is 1), `leaf` the first bad metric or leaf of the
     state, `indices` the rows of its batch (None if unknown); `state` and `ema` are
-    those before the step.
+    those before the step. `metrics`: of the last call, up to this step, arrays with a
+    leading axis of steps.
     """
 
     def __init__(
@@ -113,9 +119,11 @@ class NonFiniteError(FloatingPointError):
         indices: np.ndarray | None,
         state: State,
         ema: Any,
+        metrics: dict[str, np.ndarray],
     ):
         super().__init__(message)
         self.step, self.leaf, self.indices = step, leaf, indices
+        self.metrics = metrics
         self.state, self.ema = state, ema
 
 

@@ -184,6 +184,18 @@ class Solve:
         int, arg(metavar="N", help="Of parameters and points, from 0 to 2^32 - 1.")
     ] = 0
     seconds: Seconds = None
+    devices: Annotated[
+        int | None, _numbers("Devices that share the grid of a step.", "1", "N")
+    ] = None
+    checkpoint: Annotated[
+        Path | None,
+        arg(
+            metavar="FOLDER",
+            help="Save the state of an iterative method here while it runs, and go on "
+            "from what is found here; --steps are those in all.",
+            help_behavior_hint=_default("none"),
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         arg(

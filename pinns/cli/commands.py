@@ -40,6 +40,7 @@ from pinns.solution import Solution
 from pinns.solve import (
     NonFiniteLossError,
     SolveInterrupted,
+    SolveTerminated,
     solve,
 )
 from pinns.storage import load, save
@@ -127,6 +128,8 @@ def _solve(command: Solve) -> int:
         "basis": command.basis,
         "size": integers(owner, "size", command.size),
         "starts": command.starts,
+        "devices": command.devices,
+        "checkpoint": command.checkpoint,
         "progress": False if command.no_progress else None,
     }
     return _run(
@@ -192,7 +195,7 @@ def _run(
     work: Callable[[], Solution], folder: Path | None, command: Solve | Resume
 ) -> int:
     """Solves, saves what was reached however it ended, and reports."""
-    code, message = OK, ""
+    code, message, stopped = OK, "", False
     try:
         solution = work()
     except NonFiniteLossError as error:
@@ -200,18 +203,23 @@ def _run(
         solution, code = error.solution, FAILED
         message = f"error: {what}; a smaller --learning-rate often helps"
     except SolveInterrupted as error:
-        solution, code, message = error.solution, INTERRUPTED, str(error)
+        solution, code, stopped = error.solution, INTERRUPTED, True
+        message = str(error)
+    except SolveTerminated as error:
+        solution, stopped, message = error.solution, True, str(error)
+        # 0 says that nothing is lost: a checkpoint or the folder holds all steps.
+        code = OK if folder is not None else int(error.code or OK)
     where = "nothing is saved without --out"
     if folder is not None:
         where = f"saved in {save(solution, folder)}"
-    if code == INTERRUPTED:
+    if stopped:
         complain(f"{message}; {where}")
     errors = report.relative_l2(solution)
     print(report.model_text(solution) + "\n")
     report.print_table(("", ""), report.result_rows(solution, errors))
-    if folder is not None and code != INTERRUPTED:
+    if folder is not None and not stopped:
         print(f"\n{where}")
-    if command.plot and folder is not None and code == OK:
+    if command.plot and folder is not None and code == OK and not stopped:
         _draw(solution, folder)
     if code == FAILED:
         complain(f"{message}; {where}")

@@ -1,14 +1,14 @@
-"""First-order training: blocks of optax steps inside one `lax.scan`.
+"""What a solver is, and the first-order one: steps of any optax transformation.
 
-`FirstOrder` is pure: a state goes in, a state and one row of losses per step come
-out. A step whose loss or gradient is not finite leaves the parameters as they were
-and stops all later steps, so the last good parameters survive inside the scan.
+A solver is a pair of pure functions: `init(params) -> State` and
+`step(state, prepared) -> (State, Rows)`. `as_task` makes it one for
+`jaxcore.training.fit`, which scans, watches and keeps the steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,61 +16,108 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxcore.training import Task
+
 
 Loss = Callable[[Any, Any], tuple[Array, Array]]
 
 
 class State(NamedTuple):
-    """params and optimizer: pytrees. step: steps taken. finite: nothing broke yet."""
+    """params and optimizer: pytrees. step: steps taken."""
 
     params: Any
     optimizer: Any
     step: Int[Array, ""]
-    finite: Bool[Array, ""]
 
 
 class Rows(NamedTuple):
-    """Per scanned step: was it `taken`, total loss, group losses, gradient norm."""
+    """Of a step: was it `taken`, total loss, group losses."""
 
-    taken: Bool[Array, " s"]
-    total: Float[Array, " s"]
-    groups: Float[Array, "s g"]
-    gradient_norm: Float[Array, " s"]
+    taken: Bool[Array, ""]
+    total: Float[Array, ""]
+    groups: Float[Array, " g"]
+
+
+class Solver(Protocol):
+    """What all solvers have."""
+
+    def init(self, params: Any) -> State:
+        """Returns the state before the first step."""
+
+    def step(self, state: State, prepared: Any) -> tuple[State, Rows]:
+        """Takes one step and returns its losses."""
+
+    def converged(self, state: State) -> Bool[Array, ""]:
+        """Says if further steps would change nothing."""
+
+
+def advance(solver: Solver, state: State, prepared: Any) -> tuple[State, Rows]:
+    """Takes one step, or none if the solver has converged; jit-able, to be scanned.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from jax import lax
+        >>> solver = FirstOrder(lambda x, _: (x**2, x[None] ** 2), optax.sgd(0.25))
+        >>> state, rows = lax.scan(
+        ...     lambda state, _: advance(solver, state, None),
+        ...     solver.init(jnp.float32(1.0)),
+        ...     length=3,
+        ... )
+        >>> print(state.params, rows.total)
+        0.125 [1.     0.25   0.0625]
+    """
+
+    def rest(state: State, prepared: Any) -> tuple[State, Rows]:
+        shapes = jax.eval_shape(solver.step, state, prepared)[1]
+        return state, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    return lax.cond(solver.converged(state), rest, solver.step, state, prepared)
+
+
+def as_task(solver: Solver, init: Callable[[Array], Any]) -> Task:
+    """Returns the task of a solver for `jaxcore.training.fit`.
+
+    Batches are what the loss has prepared; the metrics are `taken`, `loss` and
+    `groups`, see `Rows`.
+
+    Args:
+        init: `key -> params`.
+    """
+
+    def step(state: State, prepared: Any, key: Array):
+        del key
+        after, rows = advance(solver, state, prepared)
+        metrics = {"loss": rows.total, "groups": rows.groups, "taken": rows.taken}
+        return after, metrics
+
+    return Task(lambda key: solver.init(init(key)), step)
 
 
 class FirstOrder:
-    """Blocks of gradient steps.
+    """Gradient steps.
 
     Args:
         loss: `(params, prepared) -> (total, groups)`.
         optimizer: any optax transformation.
-        block: steps scanned in one call of `run`.
     """
 
-    def __init__(self, loss: Loss, optimizer: optax.GradientTransformation, block: int):
-        self.loss, self.block = loss, block
+    def __init__(self, loss: Loss, optimizer: optax.GradientTransformation):
+        self.loss = loss
         self.optimizer = optax.with_extra_args_support(optimizer)
         self._gradient = jax.value_and_grad(loss, has_aux=True)
 
     def init(self, params: Any) -> State:
         """Returns the state before the first step."""
-        return State(params, self.optimizer.init(params), jnp.int32(0), jnp.bool_(True))
+        return State(params, self.optimizer.init(params), jnp.int32(0))
 
-    def run(
-        self, state: State, prepared: Any, until: Int[Array, ""]
-    ) -> tuple[State, Rows]:
-        """Steps until `state.step == until`, at most `block` times; jit-able."""
-
-        def body(state, _):
-            active = state.finite & (state.step < until)
-            return lax.cond(active, self.step, self._skip, state, prepared)
-
-        return lax.scan(body, state, length=self.block)
+    def converged(self, state: State) -> Bool[Array, ""]:
+        """Says no: these steps have no end of their own."""
+        del state
+        return jnp.bool_(False)
 
     def step(self, state: State, prepared: Any) -> tuple[State, Rows]:
         """Takes one step and returns its losses."""
         (total, groups), gradient = self._gradient(state.params, prepared)
-        norm = optax.tree.norm(gradient)
         # Line searches (optax.lbfgs) ask for these; other transformations ignore them.
         updates, optimizer = self.optimizer.update(
             gradient,
@@ -81,19 +128,5 @@ class FirstOrder:
             value_fn=lambda params: self.loss(params, prepared)[0],
         )
         params = optax.apply_updates(state.params, updates)
-        finite = jnp.isfinite(total) & jnp.isfinite(norm)
-        keep = lambda new, old: jax.tree.map(  # noqa: E731
-            lambda a, b: jnp.where(finite, a, b), new, old
-        )
-        after = State(
-            keep(params, state.params),
-            keep(optimizer, state.optimizer),
-            state.step + finite.astype(state.step.dtype),
-            finite,
-        )
-        return after, Rows(jnp.bool_(True), total, groups, norm)
-
-    def _skip(self, state: State, prepared: Any) -> tuple[State, Rows]:
-        struct = jax.eval_shape(self.step, state, prepared)[1]
-        rows = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), struct)
-        return state, rows
+        after = State(params, optimizer, state.step + 1)
+        return after, Rows(jnp.bool_(True), total, groups)

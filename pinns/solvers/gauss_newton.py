@@ -50,24 +50,23 @@ class Damping(NamedTuple):
 
 
 class GaussNewton:
-    """Blocks of damped Gauss-Newton steps on a factored loss.
+    """Damped Gauss-Newton steps on a factored loss.
 
     Args:
         loss: a `FactoredLoss` without terms on the grid.
-        block: steps scanned in one call of `run`.
 
     Raises:
         ValueError: a term of the loss is on the grid; names it.
     """
 
-    def __init__(self, loss: FactoredLoss, block: int):
+    def __init__(self, loss: FactoredLoss):
         for name, why in loss.grid_terms.items():
             raise ValueError(
                 "pinns.solve: method='gauss_newton' needs a residual that stays "
                 f"factored, and {name!r} does not: {why}. Take method='ssbroyden', "
                 "'lbfgs' or 'adam'"
             )
-        self.loss, self.block = loss, block
+        self.loss = loss
 
     def init(self, params: Any) -> State:
         """Returns the state before the first step."""
@@ -84,18 +83,7 @@ class GaussNewton:
             jnp.zeros(len(self.loss.problem.groups), flat.dtype),
             jnp.int32(0),
         )
-        return State(params, damping, jnp.int32(0), jnp.bool_(True))
-
-    def run(
-        self, state: State, prepared: Any, until: Int[Array, ""]
-    ) -> tuple[State, Rows]:
-        """Steps until `state.step == until`, at most `block` times; jit-able."""
-
-        def body(state, _):
-            active = state.finite & (state.step < until) & ~self.converged(state)
-            return lax.cond(active, self.step, self._skip, state, prepared)
-
-        return lax.scan(body, state, length=self.block)
+        return State(params, damping, jnp.int32(0))
 
     def converged(self, state: State) -> Bool[Array, ""]:
         """Says if no damping lowers the loss any more."""
@@ -163,27 +151,13 @@ class GaussNewton:
 
         start = (old.damping, (flat, value, groups), jnp.int32(0), jnp.bool_(False))
         damping, (x, new, new_groups), _, good = lax.while_loop(going, trial, start)
-        finite = jnp.isfinite(value) & jnp.isfinite(gradient).all()
-        x = jnp.where(finite, x, flat)
+        stalls = jnp.where(good, 0, old.stalls + 1).astype(jnp.int32)
+        # A gradient that is not finite shows in the parameters.
+        x = jnp.where(jnp.isfinite(gradient).all(), x, jnp.nan)
         after = State(
-            unravel(x),
-            Damping(
-                damping, new, new_groups, jnp.where(good, 0, old.stalls + 1).astype(
-                    jnp.int32
-                ),
-            ),
-            state.step + finite.astype(state.step.dtype),
-            finite,
-        )  # fmt: skip
-        reported = jnp.where(finite, new, value)
-        return after, Rows(
-            jnp.bool_(True), reported, new_groups, jnp.linalg.norm(gradient)
+            unravel(x), Damping(damping, new, new_groups, stalls), state.step + 1
         )
-
-    def _skip(self, state: State, prepared: Any) -> tuple[State, Rows]:
-        struct = jax.eval_shape(self.step, state, prepared)[1]
-        rows = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), struct)
-        return state, rows
+        return after, Rows(jnp.bool_(True), new, new_groups)
 
 
 def _solve(matrix: Array, right: Array) -> Array:

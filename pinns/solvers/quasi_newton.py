@@ -1,9 +1,8 @@
 """Quasi-Newton training: L-BFGS, BFGS and the self-scaled Broyden family.
 
-For deterministic losses (points drawn once, quadrature points): blocks of steps run
-inside one `lax.scan`, as in `pinns.solvers.first_order`, and a step that would not be
-finite is not taken. A line search after Lewis & Overton brackets a step that meets the
-weak Wolfe conditions; its first trial is the full step, so that most steps cost one
+For deterministic losses (points drawn once, quadrature points). A step that would not
+be finite is not taken. A line search after Lewis & Overton brackets a step that meets
+the weak Wolfe conditions; its first trial is the full step, so that most steps cost one
 evaluation of loss and gradient.
 
 - `lbfgs`: limited memory, two-loop recursion (Nocedal & Wright 2006, algorithm 7.4).
@@ -60,24 +59,21 @@ class Curvature(NamedTuple):
 
 
 class QuasiNewton:
-    """Blocks of quasi-Newton steps.
+    """Quasi-Newton steps.
 
     Args:
         loss: `(params, prepared) -> (total, groups)`.
         kind: one of `KINDS`.
-        block: steps scanned in one call of `run`.
         memory: pairs that L-BFGS keeps.
         groups: number of group losses.
     """
 
-    def __init__(
-        self, loss: Loss, kind: str, block: int, *, groups: int, memory: int = 30
-    ):
+    def __init__(self, loss: Loss, kind: str, *, groups: int, memory: int = 30):
         if kind not in KINDS:
             raise ValueError(
                 f"QuasiNewton: `kind` must be one of {', '.join(KINDS)}, got {kind!r}"
             )
-        self.loss, self.kind, self.block = loss, kind, block
+        self.loss, self.kind = loss, kind
         self.memory, self.groups = memory, groups
         self._gradient = jax.value_and_grad(loss, has_aux=True)
 
@@ -103,18 +99,7 @@ class QuasiNewton:
             changes=pairs,
             stalls=jnp.int32(0),
         )
-        return State(params, curvature, jnp.int32(0), jnp.bool_(True))
-
-    def run(
-        self, state: State, prepared: Any, until: Int[Array, ""]
-    ) -> tuple[State, Rows]:
-        """Steps until `state.step == until`, at most `block` times; jit-able."""
-
-        def body(state, _):
-            active = state.finite & (state.step < until) & ~self.converged(state)
-            return lax.cond(active, self.step, self._skip, state, prepared)
-
-        return lax.scan(body, state, length=self.block)
+        return State(params, curvature, jnp.int32(0))
 
     def converged(self, state: State) -> Bool[Array, ""]:
         """Says if steps have ceased to lower the loss or to shorten the gradient."""
@@ -152,19 +137,13 @@ class QuasiNewton:
         curvature = _restarted(curvature, ~keep)
         # A failed search is no broken loss unless the very first value was.
         sound = jnp.where(fresh, finite, jnp.bool_(True))
-        after = State(unravel(x), curvature, state.step + 1, sound)
+        after = State(unravel(x), curvature, state.step + 1)
         rows = Rows(
             jnp.bool_(True),
             jnp.where(sound, curvature.value, found.value),
-            curvature.groups,
-            jnp.linalg.norm(curvature.gradient),
+            jnp.where(sound, curvature.groups, found.groups),
         )
         return after, rows
-
-    def _skip(self, state: State, prepared: Any) -> tuple[State, Rows]:
-        struct = jax.eval_shape(self.step, state, prepared)[1]
-        rows = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), struct)
-        return state, rows
 
     def _apply_inverse(self, curvature: Curvature) -> Array:
         if curvature.inverse is not None:

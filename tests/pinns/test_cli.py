@@ -209,6 +209,7 @@ def test_arguments_reach_solve(monkeypatch):
         "--redraw-every", "2", "--steps", "9", "--learning-rate", "0.5",
         "--loss", "factored", "--basis", "legendre", "--size", "5", "--starts", "3",
         "--dtype", "float64", "--seconds", "4", "--seed", "11", "--no-progress",
+        "--devices", "2", "--checkpoint", "kept",
     )  # fmt: skip
     assert captured["problem"].origin[1]["mode"] == 2
     assert captured["problem"].origin[1]["hard"] is True
@@ -219,7 +220,7 @@ def test_arguments_reach_solve(monkeypatch):
         "points": (6, 7), "sampling": ("uniform", "chebyshev"), "redraw_every": 2,
         "steps": 9, "learning_rate": 0.5, "dtype": "float64", "seconds": 4.0,
         "progress": False, "loss": "factored", "basis": "legendre", "size": 5,
-        "starts": 3,
+        "starts": 3, "devices": 2, "checkpoint": Path("kept"),
     }  # fmt: skip
 
 
@@ -231,6 +232,7 @@ def test_arguments_that_are_not_given(monkeypatch):
         "points": None, "sampling": None, "redraw_every": None, "steps": None,
         "learning_rate": None, "dtype": None, "seconds": None, "progress": None,
         "loss": "auto", "basis": None, "size": None, "starts": None,
+        "devices": None, "checkpoint": None,
     }  # fmt: skip
     assert {name: captured[name] for name in expected} == expected
 

@@ -13,6 +13,8 @@ import pinns
 from jaxcore import training
 from pinns.domain import AxisPoints
 from pinns.losses import GridLoss
+from pinns.solvers.first_order import FirstOrder
+from tests.pinns.solvers.stepping import advanced
 
 
 PROBLEM = pinns.problems.klein_gordon()
@@ -92,17 +94,12 @@ def test_loss_of_a_separable_problem_falls():
 
 
 def test_equal_to_the_solver_of_pinns():
-    from pinns.solvers.first_order import FirstOrder
-
     source = points()
-    counts = (8, 6, 5)
-    function = grid_loss(counts, "float32")
+    function = grid_loss((8, 6, 5), "float32")
     prepared = function.prepare(axes_of(source.read(0, slice(None))))
-    solver = FirstOrder(function, ADAM, 20)
+    solver = FirstOrder(function, ADAM)
     start = task().init(jax.random.fold_in(jax.random.key(1), 0))
-    state, rows = jax.jit(solver.run)(
-        solver.init(start.params), prepared, jnp.int32(20)
-    )
+    state, rows = advanced(solver, solver.init(start.params), prepared, 20)
     result = fit(20, source)
     ours = [row["loss"] for row in result.history]
     np.testing.assert_allclose(ours, rows.total, rtol=1e-5)

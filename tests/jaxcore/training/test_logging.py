@@ -47,8 +47,8 @@ def test_lines_are_on_disk_at_once(tmp_path):
         counts.append(len(lines(tmp_path)))
 
     _simple.fit(6, log=training.Log(tmp_path, every=2), callbacks=[count], chunk=2)
-    # A callback runs before its step is logged: start, then one line a call.
-    assert counts == [1, 2, 3]
+    # A callback runs before its step is logged: start, compiled, then one line a call.
+    assert counts == [2, 3, 4]
 
 
 def test_log_lies_beside_the_checkpoints_by_default(tmp_path):
@@ -73,7 +73,12 @@ def test_vector_metrics_are_lists(tmp_path):
     task = training.Task(lambda key: jnp.zeros(()), step)
     result = _simple.fit(3, task=task, log=tmp_path)
     assert result.metrics["groups"] == [1.0, 2.0]
-    assert lines(tmp_path)[1]["groups"] == [1.0, 2.0]
+    start, compiled, row = lines(tmp_path)[:3]
+    assert (start["event"], compiled["event"]) == ("start", "compiled")
+    assert result.timings["compile_seconds"] == pytest.approx(
+        compiled["seconds"], abs=1e-4
+    )
+    assert row["groups"] == [1.0, 2.0]
 
 
 def test_bar_only_on_a_terminal(monkeypatch, capfd):

@@ -12,6 +12,7 @@ from pinns.factored import FactoredLoss
 from pinns.solvers.gauss_newton import MAX_PARAMETERS, GaussNewton
 from pinns.solvers.quasi_newton import QuasiNewton
 from pinns.solvers.varpro import Projected
+from tests.pinns.solvers.stepping import advanced
 
 
 BOX = pinns.Box(x=(0.0, 1.0), y=(-1.0, 1.0))
@@ -79,7 +80,7 @@ def test_matrix_is_the_product_of_jacobians(residual, model, x64):
     jacobian = jax.jit(
         jax.jacfwd(lambda p: residual_vector(loss, residual, points, p, unravel))
     )(flat)
-    found = jax.jit(GaussNewton(loss, 1).matrix)(params, prepared)
+    found = jax.jit(GaussNewton(loss).matrix)(params, prepared)
     expected = jacobian.T @ jacobian
     scale = float(jnp.abs(expected).max())
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * scale)
@@ -96,9 +97,9 @@ def test_one_step_solves_a_linear_least_squares_problem(x64):
     points = box.points((20,), "gauss_legendre", key=None, dtype="float64")
     loss = FactoredLoss(problem, model, points, "float64")
     prepared = loss.prepare(points)
-    solver = GaussNewton(loss, 30)
+    solver = GaussNewton(loss)
     state = solver.init(model.init(jax.random.key(0), box, dtype="float64"))
-    state, rows = jax.jit(solver.run)(state, prepared, jnp.int32(30))
+    state, rows = advanced(solver, state, prepared, 30)
     losses = np.asarray(rows.total)[np.asarray(rows.taken)]
     assert (np.diff(losses) <= 0).all()
     x = jnp.linspace(0.0, 1.0, 11)
@@ -109,9 +110,9 @@ def test_one_step_solves_a_linear_least_squares_problem(x64):
 def test_data_take_part(x64):
     model = pinns.CP(rank=2, hidden=(4,))
     loss, prepared, params, _ = setting(linear, model, [DATA])
-    with_data = GaussNewton(loss, 1).matrix(params, prepared)
+    with_data = GaussNewton(loss).matrix(params, prepared)
     plain, ready, _, _ = setting(linear, model)
-    without = GaussNewton(plain, 1).matrix(params, ready)
+    without = GaussNewton(plain).matrix(params, ready)
     flat, unravel = ravel_pytree(params)
 
     def at_data(p):
@@ -160,8 +161,8 @@ def test_projected_loss_trains(x64):
     conditions = [pinns.Dirichlet(lambda x: x, axes="y")]
     loss, prepared, params, _ = setting(linear, model, conditions)
     projected = Projected(loss)
-    solver = QuasiNewton(projected, "ssbroyden", 20, groups=2)
-    state, rows = jax.jit(solver.run)(solver.init(params), prepared, jnp.int32(20))
+    solver = QuasiNewton(projected, "ssbroyden", groups=2)
+    state, rows = advanced(solver, solver.init(params), prepared, 20)
     losses = np.asarray(rows.total)[np.asarray(rows.taken)]
     assert losses[-1] < losses[0]
     solved = projected.solved(state.params, prepared)
@@ -178,7 +179,7 @@ def test_bad_input(x64):
     problem = pinns.Problem(BOX, sine)
     points = BOX.points(COUNTS, "gauss_legendre", key=None, dtype="float64")
     loss = FactoredLoss(problem, model, points, "float64")
-    for make in (lambda: GaussNewton(loss, 1), lambda: Projected(loss)):
+    for make in (lambda: GaussNewton(loss), lambda: Projected(loss)):
         with pytest.raises(ValueError, match="'residual' does not: 'sin' is applied"):
             make()
     with pytest.raises(ValueError, match="the term 'residual' is not separable"):
@@ -189,6 +190,6 @@ def test_bad_input(x64):
     wide = pinns.CP(rank=64)
     loss, _, params, _ = setting(linear, wide)
     with pytest.raises(ValueError, match=f"at most {MAX_PARAMETERS}, got"):
-        GaussNewton(loss, 1).init(params)
+        GaussNewton(loss).init(params)
     with pytest.raises(ValueError, match="eliminates at most 2000 linear"):
         Projected(loss)
