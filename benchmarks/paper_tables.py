@@ -96,7 +96,6 @@ class Scale(NamedTuple):
     seeds: int
     iterations: Mapping[str, int]
     points: Mapping[str, int]
-    only_most_points: bool
 
 
 SCALES = {
@@ -109,7 +108,6 @@ SCALES = {
             "flow_mixing": 50_000,
         },
         points={},
-        only_most_points=False,
     ),
     "cpu": Scale(
         seeds=3,
@@ -120,7 +118,6 @@ SCALES = {
             "flow_mixing": 1500,
         },
         points={"poisson": 10, "flow_mixing": 32},
-        only_most_points=True,
     ),
 }
 
@@ -207,9 +204,6 @@ def cases(scale: str, weights: str = "paper") -> list[Case]:
     chosen = SCALES[scale]
     found = []
     for case in PUBLISHED:
-        most = max(p.points for p in PUBLISHED if p[:3] == case[:3])
-        if chosen.only_most_points and case.points != most:
-            continue
         points = chosen.points.get(case.problem, case.points)
         found.append(case._replace(points=points, weights=weights))
     return found
