@@ -462,7 +462,8 @@ def _check_start(owner, start, problem, model, settings: Settings) -> None:
             f"{start.problem.origin or start.problem!r}"
         )
     adam = settings.method == "adam" and start.settings.get("method") == "adam"
-    if adam and start.optimizer_state is None:
+    remade = start.settings.get("remade", False)  # rounded, converted or grown
+    if adam and start.optimizer_state is None and not remade:
         raise ValueError(
             f"{owner}: the solution carries no optimizer state to continue from; load "
             "it with pinns.load(folder, optimizer=...), the optimizer that made it"

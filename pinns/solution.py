@@ -307,6 +307,18 @@ class Solution:
 
         return self._remade(*converted(self.problem, self.model, self.params, form))
 
+    def grown(self, rank: Any, key: Array, *, scale: float = 0.0) -> Solution:
+        """Returns the same function with a higher rank, to be trained on.
+
+        `pinns.resume(solution.grown(8, key), steps)` goes on with it, the optimizer
+        anew. See `pinns.ranks.grow` for the arguments.
+        """
+        from pinns.ranks import grow
+
+        return self._remade(
+            *grow(self.problem, self.model, self.params, rank, key, scale=scale)
+        )
+
     def certificate(self, **options: Any):
         """Returns residual, boundary misfit and error bound; see `pinns.certificate`.
 
@@ -324,7 +336,7 @@ class Solution:
 
     def _remade(self, model: Model, params: Any) -> Solution:
         """Returns the solution with another model; an optimizer starts anew on it."""
-        settings = {**self.settings, "learning_rate": None}
+        settings = {**self.settings, "remade": True}
         return replace(
             self, model=model, params=params, settings=settings, optimizer_state=None
         )

@@ -225,6 +225,8 @@ def _restore_params(problem: Problem, model, dtype: str, arrays: dict):
 def _restore_optimizer(params, arrays, description, optimizer):
     """Returns the optimizer state, or None if its optimizer is not known."""
     rate = description["settings"].get("learning_rate")
+    if description["settings"].get("remade"):  # rounded, converted or grown
+        return None
     if optimizer is None and isinstance(rate, (int, float)):
         optimizer = optax.adam(rate)
     if optimizer is None:

@@ -151,9 +151,16 @@ def check_step(plan: Plan, batch: Any, key: Any) -> Any:
         ValueError: `accumulate` or `precision` asks for gradients that the task does
             not take with `value_and_grad`.
     """
-    run = _with_axis(plan.task.step) if plan.layout.pmapped else plan.task.step
+    run, arguments = plan.task.step, (plan.template, batch, key)
+    if plan.layout.pmapped:
+        run = _with_axis(run)
+    else:  # with the placement of the program, so that one trace serves both
+        place = plan.layout.replicated
+        arguments = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments
+        )
     with settings(plan.settings):
-        state, metrics = jax.eval_shape(run, plan.template, batch, key)
+        state, metrics = jax.eval_shape(run, *arguments)
     difference = first_difference(plan.template, state)
     if difference is not None:
         raise TypeError(

@@ -67,11 +67,13 @@ def advance(solver: Solver, state: State, prepared: Any) -> tuple[State, Rows]:
         0.125 [1.     0.25   0.0625]
     """
 
+    step = jax.jit(solver.step, inline=True)  # traced once for both branches
+
     def rest(state: State, prepared: Any) -> tuple[State, Rows]:
-        shapes = jax.eval_shape(solver.step, state, prepared)[1]
+        shapes = jax.eval_shape(step, state, prepared)[1]
         return state, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    return lax.cond(solver.converged(state), rest, solver.step, state, prepared)
+    return lax.cond(solver.converged(state), rest, step, state, prepared)
 
 
 def as_task(solver: Solver, init: Callable[[Array], Any]) -> Task:

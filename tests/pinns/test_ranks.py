@@ -322,3 +322,21 @@ def test_bad_input(key, monkeypatch):
     train, cores = ranks.converted(wide, model, many, "tt")
     with pytest.raises(ValueError, match=r"rank of 1.16e\+09 .* got rank 3; round"):
         ranks.converted(wide, train, cores, "cp")
+
+
+@pytest.mark.parametrize("method", ["adam", "ssbroyden"])
+def test_rank_grows_during_training(method, tmp_path):
+    problem = pinns.problems.helmholtz3d(a=(1, 1, 1), hard=True)
+    options = {"points": 10, "dtype": "float64", "key": jax.random.key(0)}
+    first = pinns.solve(problem, CP(rank=1, hidden=(6,)), method, steps=15, **options)
+    grown = first.grown(3, jax.random.key(1))
+    assert grown.model.rank == 3
+    grown = pinns.load(grown.save(tmp_path))
+    more = pinns.resume(grown, 15)
+    assert (more.step, more.model.rank) == (30, 3)
+    before, after = first.history.loss[-1], more.history.loss[15]
+    # Adam reports the loss before its step: the one that the parameters had.
+    if method == "adam":
+        before = pinns.resume(first, 1).history.loss[-1]
+    np.testing.assert_allclose(after, before, rtol=1e-8)
+    assert more.history.loss[-1] < after
