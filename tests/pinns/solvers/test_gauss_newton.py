@@ -110,9 +110,9 @@ def test_one_step_solves_a_linear_least_squares_problem(x64):
 def test_data_take_part(x64):
     model = pinns.CP(rank=2, hidden=(4,))
     loss, prepared, params, _ = setting(linear, model, [DATA])
-    with_data = GaussNewton(loss).matrix(params, prepared)
+    with_data = jax.jit(GaussNewton(loss).matrix)(params, prepared)
     plain, ready, _, _ = setting(linear, model)
-    without = GaussNewton(plain).matrix(params, ready)
+    without = jax.jit(GaussNewton(plain).matrix)(params, ready)
     flat, unravel = ravel_pytree(params)
 
     def at_data(p):
@@ -143,7 +143,7 @@ def test_projected_coefficients_are_the_best(kind, x64):
     start, _ = projected._linear(gradient)
     largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient))
     assert float(jnp.abs(start).max()) <= 1e-6 * max(largest, 1.0)
-    assert value <= loss(params, prepared)[0]
+    assert value <= jax.jit(loss)(params, prepared)[0]
     # The reduced loss has the partial gradient as its gradient.
     flat, unravel = ravel_pytree(params)
     reduced = jax.jit(lambda p: projected(unravel(p), prepared)[0])
@@ -165,10 +165,11 @@ def test_projected_loss_trains(x64):
     state, rows = advanced(solver, solver.init(params), prepared, 20)
     losses = np.asarray(rows.total)[np.asarray(rows.taken)]
     assert losses[-1] < losses[0]
-    solved = projected.solved(state.params, prepared)
+    solved = jax.jit(projected.solved)(state.params, prepared)
     # The reduced loss adds a small multiple of the squared coefficients.
-    np.testing.assert_allclose(loss(solved, prepared)[0], losses[-1], rtol=1e-3)
-    assert loss(solved, prepared)[0] <= losses[-1]
+    value = jax.jit(loss)(solved, prepared)[0]
+    np.testing.assert_allclose(value, losses[-1], rtol=1e-3)
+    assert value <= losses[-1]
 
 
 def test_bad_input(x64):
