@@ -1,7 +1,9 @@
 """The Clebsch-Gordan product: the reference for the fast products."""
 
+from functools import partial
 from typing import SupportsIndex
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -74,9 +76,27 @@ def cg_product(
             )
     ndim = max(x.ndim, y.ndim)
     x, y = pad_rank(x, ndim).astype(dtype), pad_rank(y, ndim).astype(dtype)
+    return _summed(x, y, weights, degrees, shape)
+
+
+@partial(
+    jax.jit,
+    static_argnames=(
+        "degrees",
+        "shape",
+    ),
+    inline=True,
+)
+def _summed(
+    x: Array,
+    y: Array,
+    weights: Array | None,
+    degrees: tuple[int, int, int],
+    shape: tuple[int, ...],
+) -> Array:
     parts = []
     for l3 in range(degrees[2] + 1):
-        part = jnp.zeros((*shape, 2 * l3 + 1), dtype)
+        part = jnp.zeros((*shape, 2 * l3 + 1), x.dtype)
         for l1 in range(degrees[0] + 1):
             low, high = abs(l1 - l3), min(l1 + l3, degrees[1])
             for l2 in range(low, high + 1):

@@ -6,8 +6,10 @@ signal is mapped to the same order of the result. One rotation in, one out, and 
 them a small product for each order: `O(L^3)`.
 """
 
+from functools import partial
 from typing import SupportsIndex
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -112,6 +114,7 @@ def gaunt_convolution(
     return weighted(where, "weights_out", z, weights_out, degrees[2])
 
 
+@partial(jax.jit, static_argnames=("degrees",), inline=True)
 def _aligned(
     x: Array, vectors: Array, h: Array, degrees: tuple[int, int, int]
 ) -> Array:

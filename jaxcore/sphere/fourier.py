@@ -10,7 +10,7 @@ integrated numerically, these are exact.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import SupportsIndex
 
 import jax
@@ -104,6 +104,7 @@ def from_fourier(
     return _from_half(series[..., shape[-1] // 2 :], degree)
 
 
+@partial(jax.jit, static_argnames=("degrees",), inline=True)
 def fourier_product(x: Array, y: Array, degrees: tuple[int, int, int]) -> Array:
     """Return the Gaunt product by FFT of the Fourier coefficients of both factors.
 
@@ -134,6 +135,7 @@ def _placed(half: Array, size: int) -> Array:
     return jnp.pad(padded, [(0, 0)] * (half.ndim - 1) + [(0, columns)])
 
 
+@partial(jax.jit, static_argnames=("degree",), inline=True)
 def _to_half(x: Float[Array, "*b k"], degree: int) -> Complex[Array, "*b u v"]:
     """Return the Fourier coefficients with `v >= 0`, `(..., 2L+1, L+1)`."""
     table = jnp.asarray(_to_table(degree), x.dtype)
@@ -149,6 +151,7 @@ def _to_half(x: Float[Array, "*b k"], degree: int) -> Complex[Array, "*b u v"]:
     )
 
 
+@partial(jax.jit, static_argnames=("degree",), inline=True)
 def _from_half(half: Complex[Array, "*b u v"], degree: int) -> Float[Array, "*b k"]:
     """Return the projection of `(..., 2N+1, M+1)` with `v = 0 ... M`."""
     band = half.shape[-2] // 2

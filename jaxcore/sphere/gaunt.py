@@ -1,7 +1,7 @@
 """The Gaunt tensor product: coefficients of the product of two spherical functions."""
 
 import math
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from typing import SupportsIndex
 
 import jax
@@ -107,6 +107,7 @@ def _fastest(degrees: tuple[int, int, int]) -> str:
     return "dense" if _is_short(degrees) else "grid"
 
 
+@partial(jax.jit, static_argnames=("degrees",), inline=True)
 def _grid(x: Array, y: Array, degrees: tuple[int, int, int]) -> Array:
     exact = sum(degrees)
 
@@ -117,6 +118,7 @@ def _grid(x: Array, y: Array, degrees: tuple[int, int, int]) -> Array:
     return in_blocks(body, (x, y), num_values(exact))
 
 
+@partial(jax.jit, static_argnames=("degrees",), inline=True)
 def _dense(x: Array, y: Array, degrees: tuple[int, int, int]) -> Array:
     if _is_short(degrees):
         return _sum_of_terms(x, y, degrees)

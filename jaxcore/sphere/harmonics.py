@@ -12,7 +12,7 @@ one are `sqrt(3/(4 pi)) (x, y, z)`. This is the order and the sign of e3nn.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import SupportsIndex
 
 import jax
@@ -76,6 +76,7 @@ def real_harmonics(
     return form(vectors, degree)
 
 
+@partial(jax.jit, inline=True)
 def unit(vectors: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
     """Return the vectors at length one, and zeros where they are zero."""
     # The result does not depend on the scale, which keeps squares in range.
@@ -138,6 +139,7 @@ def _recurrence(degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return frozen(a), frozen(b), frozen(np.sqrt(np.cumprod(ratios)))
 
 
+@partial(jax.jit, static_argnames=("degree",), inline=True)
 def _unrolled(v: Float[Array, "*b 3"], degree: int) -> Float[Array, "*b k"]:
     a, b, d = _recurrence(degree)
     x, y, z = v[..., 0], v[..., 1], v[..., 2]
@@ -157,6 +159,7 @@ def _unrolled(v: Float[Array, "*b 3"], degree: int) -> Float[Array, "*b k"]:
     return jnp.stack(out, axis=-1)
 
 
+@partial(jax.jit, static_argnames=("degree",), inline=True)
 def _scanned(v: Float[Array, "*b 3"], degree: int) -> Float[Array, "*b k"]:
     a, b, d = (jnp.asarray(c, v.dtype) for c in _recurrence(degree))
     x, y, z = v[..., 0], v[..., 1], v[..., 2]

@@ -1,7 +1,9 @@
 """Many-body interaction: powers of a spherical function."""
 
+from functools import partial
 from typing import SupportsIndex
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -83,6 +85,15 @@ def gaunt_power(
     )
 
 
+@partial(
+    jax.jit,
+    static_argnames=(
+        "nu",
+        "degree",
+        "degree_out",
+    ),
+    inline=True,
+)
 def _grid(x: Array, nu: int, degree: int, degree_out: int) -> Array:
     exact = nu * degree + degree_out
 
@@ -100,6 +111,15 @@ def _power(values: Values, nu: int) -> Values:
     return multiply(square, values) if nu % 2 else square
 
 
+@partial(
+    jax.jit,
+    static_argnames=(
+        "nu",
+        "degree",
+        "degree_out",
+    ),
+    inline=True,
+)
 def _divide(x: Array, nu: int, degree: int, degree_out: int) -> Array:
     if nu == 1:
         size, wanted = (degree + 1) ** 2, (degree_out + 1) ** 2

@@ -6,9 +6,10 @@ enough fixed points `p_j` the harmonics of degree l form a well-conditioned matr
 everywhere, and holds for reflections and the inversion as well.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import SupportsIndex
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
@@ -94,7 +95,11 @@ def rotate(
     check_broadcast(where, x=x, rotation=rotation[..., 0])
     ndim = max(x.ndim, rotation.ndim - 1)
     x, rotation = pad_rank(x, ndim), pad_rank(rotation, ndim + 1)
-    rotation = rotation.astype(x.dtype)
+    return _rotated(x, rotation.astype(x.dtype), degree)
+
+
+@partial(jax.jit, static_argnames=("degree",), inline=True)
+def _rotated(x: Array, rotation: Array, degree: int) -> Array:
     parts = [
         einsum("...mn,...n->...m", block, x[..., l * l : (l + 1) ** 2])
         for l, block in enumerate(_blocks(rotation, degree, range(degree + 1)))
@@ -110,6 +115,7 @@ def swap_matrix(degree: int, axis: int) -> Float64[np.ndarray, "k k"]:
     return _swap_matrix(degree, axis)
 
 
+@partial(jax.jit, static_argnames=("degree",), inline=True)
 def turn(
     x: Float[Array, "*b k"],
     cosine: Float[Array, "..."],
@@ -148,6 +154,14 @@ def _check_rotation(where: str, rotation: Array) -> Array:
     return rotation
 
 
+@partial(
+    jax.jit,
+    static_argnames=(
+        "degree",
+        "wanted",
+    ),
+    inline=True,
+)
 def _blocks(rotation: Array, degree: int, wanted: range) -> list[Array]:
     points, inverses = _samples(degree)
     turned = einsum("...ij,nj->...ni", rotation, jnp.asarray(points, rotation.dtype))

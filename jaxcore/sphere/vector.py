@@ -1,8 +1,9 @@
 """The antisymmetric product that the Gaunt product cannot express."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import SupportsIndex
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
@@ -83,6 +84,13 @@ def vector_gaunt_product(
     y = weighted(where, "weights_y", y, weights_y, degrees[1])
     check_broadcast(where, x=x, y=y)
     dtype = jnp.result_type(x, y)
+    z = _product(x.astype(dtype), y.astype(dtype), degrees)
+    return weighted(where, "weights_out", z, weights_out, degrees[2])
+
+
+@partial(jax.jit, static_argnames=("degrees",), inline=True)
+def _product(x: Array, y: Array, degrees: tuple[int, int, int]) -> Array:
+    dtype = x.dtype
     exact = sum(degrees)
     points, weights = rule(exact)
     into_x, into_y = (
@@ -95,8 +103,7 @@ def vector_gaunt_product(
         c, d = jnp.split(matmul(y, into_y), 2, axis=-1)
         return matmul(a * d - b * c, back)
 
-    z = in_blocks(body, (x.astype(dtype), y.astype(dtype)), 2 * len(points))
-    return weighted(where, "weights_out", z, weights_out, degrees[2])
+    return in_blocks(body, (x, y), 2 * len(points))
 
 
 @lru_cache(maxsize=64)

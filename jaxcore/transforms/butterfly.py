@@ -8,7 +8,7 @@ Dao, Gu, Eichhorn, Rudra, Re, Learning fast algorithms for linear transforms usi
 butterfly factorizations, ICML 2019, arXiv 1903.05895.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -100,13 +100,19 @@ def butterfly_multiply(
     twiddle, x = twiddle.astype(inside), x.astype(inside)
     if method == "auto":
         method = "fused" if x.size // n >= FUSED_VECTORS else "levels"
+    return _multiply(twiddle, x, method).astype(dtype)
+
+
+@partial(jax.jit, static_argnames=("method",), inline=True)
+def _multiply(twiddle: Array, x: Array, method: str) -> Array:
+    m = twiddle.shape[0]
     if method == "levels":
         for i in range(m):
             x = _one_level(twiddle[i], 2**i, x)
     else:
         for start in range(0, m, FUSED_LEVELS):
             x = _apply(_fused(twiddle, start, min(FUSED_LEVELS, m - start)), x)
-    return x.astype(dtype)
+    return x
 
 
 def butterfly_transform(

@@ -14,8 +14,10 @@ computed in float32 and returned as they came), and a `method`:
 No signal is padded with zeros to twice its length: see `convolve`.
 """
 
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -260,6 +262,7 @@ def circular_convolve(
     return (y[..., :n] + beyond).astype(dtype)
 
 
+@partial(jax.jit, inline=True)
 def _circular_monarch(x: Array, kernel: Array) -> Array:
     n = x.shape[-1]
     factors = _monarch.balanced_factors(n) or (n,)
@@ -273,8 +276,21 @@ def _linear(
     function: str, x: Array, kernel: Array, out: int, method: str, block: int | None
 ) -> Array:
     """Return the first `out` samples of the linear convolution."""
+    method = _method(function, method, block, x.shape[-1], kernel.shape[-1])
+    return _by(method, x, kernel, out, block)
+
+
+@partial(
+    jax.jit,
+    static_argnames=(
+        "method",
+        "out",
+        "block",
+    ),
+    inline=True,
+)
+def _by(method: str, x: Array, kernel: Array, out: int, block: int | None) -> Array:
     n, taps = x.shape[-1], kernel.shape[-1]
-    method = _method(function, method, block, n, taps)
     if method == "direct":
         missing = [(0, 0)] * (x.ndim - 1) + [(0, out - n)]
         return convolve_direct(jnp.pad(x, missing), kernel)

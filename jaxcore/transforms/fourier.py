@@ -11,7 +11,7 @@ FlashFFTConv, arXiv 2311.05908.
 import math
 import operator
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -170,6 +170,18 @@ def monarch_ifft(
     """
     spectrum = inexact_array("monarch_ifft", "spectrum", spectrum)
     plan = _plan("monarch_ifft", factors, spectrum.shape[-1], precision)
+    return _backward(spectrum, plan, permuted)
+
+
+@partial(
+    jax.jit,
+    static_argnames=(
+        "plan",
+        "permuted",
+    ),
+    inline=True,
+)
+def _backward(spectrum: Array, plan: _monarch.Plan, permuted: bool) -> Array:
     planes = _to_planes(spectrum)
     if permuted:
         planes = planes.reshape(*planes.shape[:-1], *plan.factors)
@@ -179,6 +191,14 @@ def monarch_ifft(
     return _to_complex(_monarch.synthesize_complex(planes, plan))
 
 
+@partial(
+    jax.jit,
+    static_argnames=(
+        "plan",
+        "permuted",
+    ),
+    inline=True,
+)
 def _forward(x: Array, plan: _monarch.Plan, permuted: bool) -> Array:
     if jnp.iscomplexobj(x):
         planes = _monarch.analyze_complex(_to_planes(x), plan)

@@ -5,7 +5,7 @@ Taking six of them at a time makes a few products with dense matrices of at most
 out of m passes over memory.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -77,9 +77,22 @@ def hadamard_transform(
     one_of(function, "order", order, ORDERS)
     one_of(function, "norm", norm, NORMS)
     one_of(function, "method", method, METHODS)
-    n = x.shape[axis]
-    power_of_two(function, f"the length of axis {axis}", n)
-    dtype = x.dtype
+    power_of_two(function, f"the length of axis {axis}", x.shape[axis])
+    return _transform(x, axis, order, norm, method)
+
+
+@partial(
+    jax.jit,
+    static_argnames=(
+        "axis",
+        "order",
+        "norm",
+        "method",
+    ),
+    inline=True,
+)
+def _transform(x: Array, axis: int, order: str, norm: str, method: str) -> Array:
+    n, dtype = x.shape[axis], x.dtype
     y = x.astype(jnp.promote_types(dtype, working(dtype)))
     way = _by_butterfly if method == "butterfly" else _by_matmul
     y = way(y, axis)

@@ -11,7 +11,7 @@ Sweldens, The lifting scheme, SIAM J. Math. Anal. 29 (1998); Daubechies and Swel
 Factoring wavelet transforms into lifting steps, J. Fourier Anal. Appl. 4 (1998).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -94,7 +94,8 @@ def dwt(
     one_of("dwt", "extension", extension, EXTENSIONS)
     one_of("dwt", "method", method, METHODS)
     check_length("dwt", x.shape[axis], extension)
-    return _dwt("dwt", x, scheme, axis, extension, method)
+    way = _dwt_compiled if _is_static(scheme) else _dwt
+    return way("dwt", x, scheme, axis, extension, method)
 
 
 def idwt(
@@ -133,7 +134,8 @@ def idwt(
     scheme = scheme_of("idwt", wavelet, low.dtype)
     axis = axis_of("idwt", axis, low.ndim)
     one_of("idwt", "extension", extension, EXTENSIONS)
-    return _idwt("idwt", low, high, scheme, axis, extension)
+    way = _idwt_compiled if _is_static(scheme) else _idwt
+    return way("idwt", low, high, scheme, axis, extension)
 
 
 def wavedec(
@@ -186,12 +188,24 @@ def wavedec(
     one_of(function, "method", method, METHODS)
     shape = tuple(x.shape[axis] for axis in chosen)
     levels = number_of_levels(function, levels, shape, extension)
+    way = _decompose_compiled if _is_static(scheme) else _decompose
+    return way(x, scheme, levels, chosen, extension, method)
+
+
+def _decompose(
+    x: Array,
+    scheme: Lifting,
+    levels: int,
+    chosen: tuple[int, ...],
+    extension: str,
+    method: str,
+) -> Coefficients:
     details: list[dict[str, Array]] = []
     for _ in range(levels):
         bands = {"": x}
         for axis in chosen:
             split = {
-                name: _dwt(function, band, scheme, axis, extension, method)
+                name: _dwt("wavedec", band, scheme, axis, extension, method)
                 for name, band in bands.items()
             }
             bands = {
@@ -247,6 +261,7 @@ def waverec(
     chosen = axes_of(function, axes, low.ndim)
     one_of(function, "extension", extension, EXTENSIONS)
     wanted = band_names(len(chosen))
+    levels = []
     for level in details:
         if not isinstance(level, dict) or sorted(level) != wanted[1:]:
             found = sorted(level) if isinstance(level, dict) else type(level).__name__
@@ -254,12 +269,26 @@ def waverec(
                 f"{PACKAGE}.{function}: `coefficients` must have the details "
                 f"{wanted[1:]} at every level, got {found}"
             )
-        bands = {wanted[0]: low, **level}
-        bands = {k: signal(function, "coefficients", v) for k, v in bands.items()}
+        levels.append(
+            {k: signal(function, "coefficients", v) for k, v in level.items()}
+        )
+    way = _recompose_compiled if _is_static(scheme) else _recompose
+    return way(low, levels, scheme, chosen, extension)
+
+
+def _recompose(
+    low: Array,
+    levels: Sequence[dict[str, Array]],
+    scheme: Lifting,
+    chosen: tuple[int, ...],
+    extension: str,
+) -> Array:
+    for level in levels:
+        bands = {"a" * len(chosen): low, **level}
         for axis in reversed(chosen):
             bands = {
                 name[:-1]: _idwt(
-                    function, band, bands[name[:-1] + "d"], scheme, axis, extension
+                    "waverec", band, bands[name[:-1] + "d"], scheme, axis, extension
                 )
                 for name, band in bands.items()
                 if name.endswith("a")
@@ -436,3 +465,15 @@ def _interleave(even: Array, odd: Array, axis: int) -> Array:
 def _is_static(scheme: Lifting) -> bool:
     numbers = [scheme.low, scheme.high, *(v for step in scheme.steps for v in step)]
     return all(isinstance(number, int | float) for number in numbers)
+
+
+def _compiled(function: Callable, *arrays: int) -> Callable:
+    """Return `function` compiled as a whole, for a scheme whose numbers are static."""
+    static = set(range(function.__code__.co_argcount)) - set(arrays)
+    return jax.jit(function, static_argnums=tuple(static), inline=True)
+
+
+_dwt_compiled = _compiled(_dwt, 1)
+_idwt_compiled = _compiled(_idwt, 1, 2)
+_decompose_compiled = _compiled(_decompose, 0)
+_recompose_compiled = _compiled(_recompose, 0, 1)

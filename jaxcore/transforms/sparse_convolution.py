@@ -6,7 +6,7 @@ is stored by these values alone, and transforms may skip what is multiplied by z
 
 import operator
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -141,6 +141,7 @@ def sparse_convolve(
     return ways[method](x, spectrum, kept).astype(dtype)
 
 
+@partial(jax.jit, static_argnames=("kept",), inline=True)
 def _by_fft(x: Array, spectrum: Array, kept: tuple[int, ...]) -> Array:
     n = x.shape[-1]
     if kept[-1] - kept[0] + 1 == len(kept):
@@ -155,6 +156,7 @@ def _by_fft(x: Array, spectrum: Array, kept: tuple[int, ...]) -> Array:
     return jnp.fft.irfft(jnp.fft.rfft(x) * full, n)
 
 
+@partial(jax.jit, static_argnames=("kept",), inline=True)
 def _by_matmul(x: Array, spectrum: Array, kept: tuple[int, ...]) -> Array:
     n, f = x.shape[-1], len(kept)
     waves = jnp.asarray(_waves(n, kept), x.dtype)
@@ -167,6 +169,7 @@ def _by_matmul(x: Array, spectrum: Array, kept: tuple[int, ...]) -> Array:
     return jnp.matmul(shaped, waves.T, precision=product)
 
 
+@partial(jax.jit, static_argnames=("kept",), inline=True)
 def _by_monarch(x: Array, spectrum: Array, kept: tuple[int, ...]) -> Array:
     n = x.shape[-1]
     layout = _layout(n, kept)

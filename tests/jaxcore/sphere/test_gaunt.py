@@ -187,7 +187,10 @@ def test_leading_axes_and_blocks(monkeypatch, rng, degrees):
     monkeypatch.setattr(_sampling, "MAX_BYTES", 0)
     size = 4 * _sampling.num_values(sum(degrees))
     monkeypatch.setattr(_sampling, "BLOCK_BYTES", 7 * size)
-    in_blocks = all_of(functools.partial(run, method="grid"))
+    gaunt._grid.clear_cache()  # traced before, without blocks
+    blocked = functools.partial(run, method="grid")
+    assert "scan" in str(jax.make_jaxpr(blocked)(x, y))
+    in_blocks = all_of(blocked)
     for found, expected in zip(in_blocks, plain, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
