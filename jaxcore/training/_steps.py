@@ -1,4 +1,4 @@
-"""The compiled part of the loop: many steps of a task in one `lax.scan`."""
+"""The compiled part of the loop: many steps of a task in one `lax.fori_loop`."""
 
 from __future__ import annotations
 
@@ -67,21 +67,25 @@ def compiled(plan: Plan) -> Callable:
     take = _take(plan)
 
     def steps(carry, root, batches, first, offset, count):
-        def body(carry, i):
-            active = (i >= offset) & (i < offset + count)
-            return lax.cond(active, one, none, carry, i)
-
         def one(carry, i):
-            # The batch is taken out here: steps that are not taken shall not copy it.
             at = lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False)  # noqa: E731
             batch = jax.tree.map(at, batches) if plan.stacked else batches
             return take(carry, root, first + i, batch)
 
-        def none(carry, i):
-            shapes = jax.eval_shape(one, carry, i)[1]
-            return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        def body(i, both):
+            carry, metrics = both
+            carry, row = one(carry, i)
+            put = lambda whole, value: whole.at[i].set(value)  # noqa: E731
+            return carry, jax.tree.map(put, metrics, row)
 
-        carry, metrics = lax.scan(body, carry, jnp.arange(plan.length))
+        shapes = jax.eval_shape(one, carry, offset)[1]
+        none = jax.tree.map(
+            lambda s: jnp.zeros((plan.length, *s.shape), s.dtype), shapes
+        )
+        # A loop of a traced number of steps updates the state in place, whereas a scan
+        # over all with a condition on each would copy it.
+        end = offset + count
+        carry, metrics = lax.fori_loop(offset, end, body, (carry, none))
         finite = _all_finite(carry.state, plan.exempt)
         # A device may differ from the others: all must come to the same decision.
         finite = mean_over_devices(finite.astype(jnp.float32)) == 1.0

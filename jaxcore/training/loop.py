@@ -71,7 +71,7 @@ def fit(
             `skipped` is 1.
         on_error: `"raise"` or `"continue"` (with a warning) where a checkpoint or log
             cannot be written.
-        chunk: steps in one call into the compiled `lax.scan`; by default as many as
+        chunk: steps in one call into the compiled loop; by default as many as
             take a quarter of a second, and no more than the scan is long: 500, or with
             a batch per step 100 and what 64 MiB hold.
         state: start from this one instead of `task.init`.
