@@ -17,6 +17,7 @@ from jaxtyping import Array
 from jaxcore import training
 from pinns.evaluation import Model
 from pinns.factored import FactoredLoss
+from pinns.fingerprint import describe_optimizer, describe_problem
 from pinns.losses import GridLoss
 from pinns.problem import Problem
 from pinns.progress import Progress
@@ -83,13 +84,15 @@ class Run:
         self.key_points, key_params = jax.random.split(key)
         self.first = 0 if start is None else start.step
         self.before = {} if start is None else start.timings
+        self.optimizer = optimizer
         self.loss, self.prepared = self._loss()
         self.grid_terms = getattr(self.loss, "grid_terms", {})
-        self.solver = self._solver(optimizer)
+        self.solver = self._solver()
         self._start(start, key_params)
         self.monitor = self._monitor()
         self.result = "finished"
         self.elapsed = self.compile_seconds = 0.0
+        self.taken = 0
         self.build_seconds = time.perf_counter() - began
 
     def _loss(self) -> tuple[Any, Any]:
@@ -114,10 +117,10 @@ class Run:
             _check_finite(problem, loss.grid, prepared.grid)
         return loss, prepared
 
-    def _solver(self, optimizer: optax.GradientTransformation) -> Any:
+    def _solver(self) -> Any:
         method, groups = self.settings.method, len(self.problem.groups)
         if method == "adam":
-            return FirstOrder(self.loss, optimizer)
+            return FirstOrder(self.loss, self.optimizer)
         if method == "gauss_newton":
             return GaussNewton(self.loss)
         if method == "varpro":
@@ -148,6 +151,9 @@ class Run:
             self._break(error)
             if throw:
                 raise NonFiniteLossError(self._explain(), self._solution()) from None
+        except training.StorageError as error:
+            error.solution = self._solution()
+            raise
         except (KeyboardInterrupt, training.Interrupted) as error:
             self.result = "interrupted"
             solution = self._solution()
@@ -176,9 +182,10 @@ class Run:
             if not self.elapsed:
                 self.compile_seconds = time.perf_counter() - began - progress.seconds
             self.elapsed += progress.seconds
-            self.state = progress.state
-            self._record(progress.first, progress.metrics)
-            step = int(self.state.step)
+            self.state, step = progress.state, int(progress.state.step)
+            taken = max(step - progress.first, 0)  # fewer than asked for at the end
+            self.taken += taken
+            self._record(progress.first, progress.metrics, taken)
             bar.update(step - self.first, self.history, self._error(step), self.elapsed)
             if bool(self.solver.converged(self.state)):
                 return "converged"
@@ -187,7 +194,7 @@ class Run:
             return "time_limit" if late and progress.step < target else None
 
         result = training.fit(
-            as_task(self.solver, lambda key: self.state.params),
+            as_task(self.solver, self.problem.groups),
             source,
             target,
             key=self.key,
@@ -198,6 +205,7 @@ class Run:
             parallel="none" if engine.count == 1 else "sharded",
             checkpoint=engine.checkpoint,
             log=self._log(),
+            on_error=engine.on_error,
         )
         self.state, self.result = result.state, result.result
 
@@ -214,10 +222,16 @@ class Run:
     def _description(self) -> dict[str, Any]:
         """Returns what a checkpoint must agree in with the run that goes on from it."""
         described = self.settings.describe()
-        left_out = ("reason", "key", "key_impl")
+        if self.settings.engine.checkpoint is None:
+            return {}
+        if described["learning_rate"] == "custom":
+            described["learning_rate"] = describe_optimizer(
+                self.optimizer, self.state.params
+            )
+        # What computes the loss may change with the devices; the key is known to `fit`.
+        left_out = ("reason", "key", "key_impl", "loss")
         return {
-            "problem": self.problem.name,
-            "origin": str(self.problem.origin),
+            **describe_problem(self.problem),
             "model": repr(self.model),
             **{k: v for k, v in described.items() if k not in left_out},
         }
@@ -234,7 +248,7 @@ class Run:
         """Keeps the last good state and the losses of the step that broke."""
         self.state = error.state
         first = error.step - len(error.metrics["loss"])
-        self._record(first, error.metrics)
+        self._record(first, error.metrics, len(error.metrics["loss"]))
         self.result = f"non_finite: {self._culprit()}"
 
     def _warn_of_floor(self) -> None:
@@ -273,12 +287,14 @@ class Run:
             self.settings.counts, sampling, key=key, dtype=self.settings.dtype
         )
 
-    def _record(self, first: int, metrics: dict[str, np.ndarray]) -> None:
-        taken = metrics["taken"]
+    def _record(self, first: int, metrics: dict[str, np.ndarray], count: int) -> None:
+        """Keeps the first so many rows; a solver that converged took no others."""
+        rows = {n: np.asarray(v, np.float64)[:count] for n, v in metrics.items()}
+        names = [f"loss/{name}" for name in self.history.names]
         self.history.extend(
-            first + 1 + np.flatnonzero(taken),
-            np.asarray(metrics["loss"], np.float64)[taken],
-            np.asarray(metrics["groups"], np.float64)[taken],
+            first + 1 + np.arange(count),
+            rows["loss"],
+            np.stack([rows[name] for name in names], axis=-1),
         )
 
     def _monitor(self):
@@ -312,8 +328,12 @@ class Run:
         return (
             f"pinns.solve: step {int(self.history.steps[-1])} gave a non-finite value "
             f"in {self._culprit()} ({losses}); the parameters of step "
-            f"{int(self.state.step)} are kept in this error's `solution`. A smaller "
-            "learning_rate often helps"
+            f"{int(self.state.step)} are kept in this error's `solution`"
+            + (
+                ". A smaller learning_rate often helps"
+                if self.settings.method == "adam"
+                else ""
+            )
         )
 
     def _params(self):
@@ -339,7 +359,7 @@ class Run:
                 "build_seconds": self.build_seconds,
                 "compile_seconds": compiling,
                 "solve_seconds": seconds,
-                "steps_per_second": int(self.state.step) / seconds if seconds else 0.0,
+                "steps_per_second": self.taken / self.elapsed if self.elapsed else 0.0,
             },
             optimizer_state=(
                 self.state.optimizer if self.settings.method == "adam" else None

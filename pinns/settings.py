@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -15,8 +14,8 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from jaxcore.training import Checkpoint, Log
 from pinns.domain import positive_integer, positive_number, precision, real_number
+from pinns.engine import Engine, check_engine
 from pinns.evaluation import Model
 from pinns.factored import FactoredLoss
 from pinns.factors import BASES
@@ -54,27 +53,6 @@ STEPS = {
 }
 # From here on a coefficient for every product of basis functions is too many.
 MAX_DIRECT_DIMENSION = 5
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What `jaxcore.training.fit` is asked for; see there."""
-
-    devices: int | Sequence[jax.Device] | None = None
-    checkpoint: str | Path | Checkpoint | None = None
-    log: str | Path | Log | None = None
-
-    @property
-    def given(self) -> list[str]:
-        """Names of the arguments that were given."""
-        return [name for name, value in vars(self).items() if value is not None]
-
-    @property
-    def count(self) -> int:
-        """Number of devices."""
-        if self.devices is None or isinstance(self.devices, int):
-            return self.devices or 1
-        return len(self.devices)
 
 
 @dataclass(frozen=True)
@@ -304,7 +282,7 @@ def check(
         )
     loss = _loss(owner, loss, method, model, redraw_every, engine)
     if engine.given:
-        _check_engine(owner, engine, method, problem, counts, start)
+        check_engine(owner, engine, method, problem, counts, start, ITERATIVE)
     if loss == "grid" and method in ITERATIVE:
         check_grid(owner, counts)
     rate = real_number(learning_rate)
@@ -375,32 +353,6 @@ def _loss(
             )
         return "factored"
     return loss
-
-
-def _check_engine(
-    owner: str, engine: Engine, method: str, problem: Problem, counts, start
-) -> None:
-    name = engine.given[0]
-    if method not in ITERATIVE:
-        raise ValueError(
-            f"{owner}: `{name}` belongs to the methods {', '.join(ITERATIVE)}, got "
-            f"{getattr(engine, name)!r} with method={method!r}"
-        )
-    if engine.checkpoint is not None and start is not None:
-        raise ValueError(
-            f"{owner}: `start` must be None with `checkpoint`, whose folder says where "
-            f"to go on, got {start!r}"
-        )
-    if engine.count > 1 and method in ("gauss_newton", "varpro"):
-        raise ValueError(
-            f"{owner}: `devices` must be one with method={method!r}, whose loss has no "
-            f"grid to split, got {engine.count}"
-        )
-    if counts[0] % max(engine.count, 1):
-        raise ValueError(
-            f"{owner}: `points` on the first axis {problem.box.names[0]!r} must be a "
-            f"multiple of the {engine.count} devices, got {counts[0]}"
-        )
 
 
 def _check_key(owner: str, key, optional: bool) -> None:

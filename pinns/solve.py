@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from jaxcore.training import Checkpoint, Log
 from pinns.domain import precision
+from pinns.engine import Engine
 from pinns.evaluation import Model
 from pinns.iterate import (
     NonFiniteLossError,
@@ -21,7 +22,7 @@ from pinns.iterate import (
 from pinns.linear import alternate, solve_directly
 from pinns.problem import Problem
 from pinns.separable import Separable
-from pinns.settings import Engine, LearningRate, check
+from pinns.settings import LearningRate, check
 from pinns.solution import Solution
 
 
@@ -46,6 +47,7 @@ def solve(
     devices: int | Sequence[jax.Device] | None = None,
     checkpoint: str | Path | Checkpoint | None = None,
     log: str | Path | Log | None = None,
+    on_error: str = "raise",
     progress: bool | None = None,
     throw: bool = True,
     start: Solution | None = None,
@@ -100,6 +102,8 @@ def solve(
             those in all, and `history` begins where it went on.
         log: of the iterative methods: folder or `jaxcore.training.Log` for a log file
             of JSON lines; by default that of `checkpoint`, if any.
+        on_error: `"raise"`, or `"continue"` (with a warning) where a checkpoint or log
+            cannot be written.
         progress: show a progress bar; by default only on a terminal.
         throw: raise when the loss becomes NaN or Inf; otherwise return what was
             reached, with `Solution.result` saying so.
@@ -109,6 +113,8 @@ def solve(
     Raises:
         ValueError, TypeError: bad arguments, before anything compiles.
         CheckpointError: `checkpoint` holds a run of another problem or model.
+        StorageError: a checkpoint or log could not be written; its `solution` is what
+            was reached.
         NonFiniteLossError: see `throw`.
         SolveInterrupted, SolveTerminated: on Ctrl-C and SIGTERM, at the end of the
             present call into the compiled steps; they carry the solution so far.
@@ -130,7 +136,7 @@ def solve(
     settings, chosen = check(
         problem, model, method, key, points, steps, learning_rate, optimizer,
         sampling, redraw_every, seconds, dtype, loss, basis, size, starts, start,
-        progress, Engine(devices, checkpoint, log),
+        progress, Engine(devices, checkpoint, log, on_error),
     )  # fmt: skip
     with precision(settings.dtype):
         if optimizer is None:

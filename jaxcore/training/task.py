@@ -138,3 +138,4 @@ class StorageError(OSError):
         self.state: State = None
         self.ema: Any = None
         self.step: int | None = None
+        self.solution: Any = None  # of a solver that runs on the loop

@@ -7,7 +7,7 @@ A solver is a pair of pure functions: `init(params) -> State` and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -31,9 +31,8 @@ class State(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Of a step: was it `taken`, total loss, group losses."""
+    """Of a step: total loss, group losses."""
 
-    taken: Bool[Array, ""]
     total: Float[Array, ""]
     groups: Float[Array, " g"]
 
@@ -47,8 +46,11 @@ class Solver(Protocol):
     def step(self, state: State, prepared: Any) -> tuple[State, Rows]:
         """Takes one step and returns its losses."""
 
-    def converged(self, state: State) -> Bool[Array, ""]:
-        """Says if further steps would change nothing."""
+    def converged(self, state: State) -> bool | Bool[Array, ""]:
+        """Says if further steps would change nothing; False if that never is so."""
+
+    def rows(self, state: State) -> Rows:
+        """Returns the losses of a state that has converged."""
 
 
 def advance(solver: Solver, state: State, prepared: Any) -> tuple[State, Rows]:
@@ -67,32 +69,37 @@ def advance(solver: Solver, state: State, prepared: Any) -> tuple[State, Rows]:
         0.125 [1.     0.25   0.0625]
     """
 
-    step = jax.jit(solver.step, inline=True)  # traced once for both branches
+    converged = solver.converged(state)
+    if converged is False:
+        return solver.step(state, prepared)
+    return lax.cond(
+        converged,
+        lambda state, _: (state, solver.rows(state)),
+        solver.step,
+        *(state, prepared),
+    )
 
-    def rest(state: State, prepared: Any) -> tuple[State, Rows]:
-        shapes = jax.eval_shape(step, state, prepared)[1]
-        return state, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    return lax.cond(solver.converged(state), rest, step, state, prepared)
+def as_task(solver: Solver, groups: Sequence[str]) -> Task:
+    """Returns the task of a solver for `jaxcore.training.fit`, to be given a state.
 
-
-def as_task(solver: Solver, init: Callable[[Array], Any]) -> Task:
-    """Returns the task of a solver for `jaxcore.training.fit`.
-
-    Batches are what the loss has prepared; the metrics are `taken`, `loss` and
-    `groups`, see `Rows`.
+    Batches are what the loss has prepared; the metrics are `loss` and, for every group
+    of terms, `loss/<group>`.
 
     Args:
-        init: `key -> params`.
+        groups: names of the group losses.
     """
+
+    def init(key: Array) -> State:
+        raise TypeError("pinns: the task of a solver needs `state=solver.init(params)`")
 
     def step(state: State, prepared: Any, key: Array):
         del key
         after, rows = advance(solver, state, prepared)
-        metrics = {"loss": rows.total, "groups": rows.groups, "taken": rows.taken}
-        return after, metrics
+        parts = {f"loss/{name}": rows.groups[i] for i, name in enumerate(groups)}
+        return after, {"loss": rows.total, **parts}
 
-    return Task(lambda key: solver.init(init(key)), step)
+    return Task(init, step)
 
 
 class FirstOrder:
@@ -112,10 +119,10 @@ class FirstOrder:
         """Returns the state before the first step."""
         return State(params, self.optimizer.init(params), jnp.int32(0))
 
-    def converged(self, state: State) -> Bool[Array, ""]:
+    def converged(self, state: State) -> bool:
         """Says no: these steps have no end of their own."""
         del state
-        return jnp.bool_(False)
+        return False
 
     def step(self, state: State, prepared: Any) -> tuple[State, Rows]:
         """Takes one step and returns its losses."""
@@ -131,4 +138,4 @@ class FirstOrder:
         )
         params = optax.apply_updates(state.params, updates)
         after = State(params, optimizer, state.step + 1)
-        return after, Rows(jnp.bool_(True), total, groups)
+        return after, Rows(total, groups)

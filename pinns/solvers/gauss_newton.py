@@ -89,6 +89,10 @@ class GaussNewton:
         """Says if no damping lowers the loss any more."""
         return state.optimizer.stalls >= 1
 
+    def rows(self, state: State) -> Rows:
+        """Returns the losses of a state."""
+        return Rows(state.optimizer.value, state.optimizer.groups)
+
     def matrix(self, params: Any, prepared: Any) -> Float[Array, "p p"]:
         """Returns `J^T J` for the weighted residuals of all terms."""
         flat, unravel = ravel_pytree(params)
@@ -157,7 +161,7 @@ class GaussNewton:
         after = State(
             unravel(x), Damping(damping, new, new_groups, stalls), state.step + 1
         )
-        return after, Rows(jnp.bool_(True), new, new_groups)
+        return after, Rows(new, new_groups)
 
 
 def _solve(matrix: Array, right: Array) -> Array:

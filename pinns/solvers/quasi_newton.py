@@ -105,6 +105,10 @@ class QuasiNewton:
         """Says if steps have ceased to lower the loss or to shorten the gradient."""
         return state.optimizer.stalls >= STALLED
 
+    def rows(self, state: State) -> Rows:
+        """Returns the losses of a state."""
+        return Rows(state.optimizer.value, state.optimizer.groups)
+
     def step(self, state: State, prepared: Any) -> tuple[State, Rows]:
         """Takes one step; the very first only evaluates the loss."""
         old: Curvature = state.optimizer
@@ -139,7 +143,6 @@ class QuasiNewton:
         sound = jnp.where(fresh, finite, jnp.bool_(True))
         after = State(unravel(x), curvature, state.step + 1)
         rows = Rows(
-            jnp.bool_(True),
             jnp.where(sound, curvature.value, found.value),
             jnp.where(sound, curvature.groups, found.groups),
         )
@@ -168,6 +171,8 @@ class QuasiNewton:
             )
         bend = -found.length * (step @ old.gradient)  # s^T B s, as B s = -t g
         inverse = _broyden(self.kind, old.inverse, step, change, bend)
+        # Near the rounding floor products of tiny steps and changes may underflow.
+        use = use & jnp.isfinite(inverse).all()
         return old._replace(inverse=jnp.where(use, inverse, old.inverse))
 
 

@@ -9,6 +9,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import pinns
@@ -71,7 +72,56 @@ def test_log_has_loss_and_groups(tmp_path):
     lines = [json.loads(x) for x in (tmp_path / "log.jsonl").read_text().splitlines()]
     rows = [line for line in lines if "loss" in line]
     assert [row["step"] for row in rows] == [2, 4, 6]
-    assert len(rows[0]["groups"]) == len(PROBLEM.groups)
+    groups = sum(rows[0][f"loss/{name}"] for name in PROBLEM.groups)
+    assert groups == pytest.approx(rows[0]["loss"], rel=1e-5)
+
+
+def stated(value=1.0, source=1.0, end=1.0, weight=1.0, hard=False):
+    return pinns.Problem(
+        pinns.Box(x=(0.0, end), y=(0.0, 1.0)),
+        lambda u, x, y: u.d("x", 2) + u.d("y", 2) - source * jnp.sin(x),
+        [pinns.Dirichlet(value, weight=weight) if not hard else
+         pinns.Dirichlet(value, hard=True)],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"value": 2.0}, "terms"),
+        ({"source": 3.0}, "terms"),
+        ({"end": 2.0}, "box"),
+        ({"weight": 5.0}, "terms"),
+        ({"hard": True}, "hard"),
+    ],
+)
+def test_a_checkpoint_of_another_problem_is_refused(change, named, tmp_path):
+    options = {"points": 6, "key": jax.random.key(0), "checkpoint": tmp_path}
+    pinns.solve(stated(), MODEL, "adam", steps=2, **options)
+    again = pinns.solve(stated(), MODEL, "adam", steps=3, **options)
+    assert again.step == 3
+    with pytest.raises(training.CheckpointError, match=named):
+        pinns.solve(stated(**change), MODEL, "adam", steps=4, **options)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path):
+    options = {"points": 6, "key": jax.random.key(0), "checkpoint": tmp_path}
+    for steps, rate in ((2, 1e-3), (3, 1e-3)):
+        optimizer = optax.sgd(optax.exponential_decay(rate, 10, 0.5))
+        pinns.solve(stated(), MODEL, steps=steps, optimizer=optimizer, **options)
+    optimizer = optax.sgd(optax.exponential_decay(1e-3, 20, 0.5))
+    with pytest.raises(training.CheckpointError, match="learning_rate"):
+        pinns.solve(stated(), MODEL, steps=4, optimizer=optimizer, **options)
+
+
+def test_what_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(training.StorageError) as info:
+        run(steps=3, checkpoint=tmp_path / "file")
+    assert info.value.solution.model == MODEL
+    with pytest.warns(RuntimeWarning, match="training goes on"):
+        solution = run(steps=3, checkpoint=tmp_path / "file", on_error="continue")
+    assert solution.step == 3
 
 
 class TestSignals:
@@ -157,6 +207,9 @@ BAD = [
     ({}, "'t' must be a multiple of the 3 devices, got 8", {"devices": 3}),
     ({}, "loss='factored' needs .* got 2 devices", {"devices": 2, "loss": "factored"}),
     ({}, "`devices` must be between 1 and the 4", {"devices": 8}),
+    ({}, "`devices` must be a positive integer or a list", {"devices": "cpu"}),
+    ({}, "`devices` must be a positive integer or a list", {"devices": 1.0}),
+    ({}, "`log` must be a folder or a jaxcore.training.Log", {"log": 3}),
 ]  # fmt: skip
 
 
@@ -164,12 +217,12 @@ BAD = [
 def test_bad_input(method, message, options):
     linear = pinns.problems.helmholtz3d()
     network = method.get("method") not in ("direct", "als")
-    stated = PROBLEM if network else linear
+    problem = PROBLEM if network else linear
     given = {"method": "adam", "key": jax.random.key(0), **method, **options}
     if network:
         given = {"points": 8, **given}
-    with pytest.raises(ValueError, match=message):
-        pinns.solve(stated, MODEL if network else None, **given)
+    with pytest.raises((ValueError, TypeError), match=message):
+        pinns.solve(problem, MODEL if network else None, **given)
 
 
 def test_start_and_checkpoint_exclude_each_other(tmp_path):

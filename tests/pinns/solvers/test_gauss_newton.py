@@ -100,7 +100,7 @@ def test_one_step_solves_a_linear_least_squares_problem(x64):
     solver = GaussNewton(loss)
     state = solver.init(model.init(jax.random.key(0), box, dtype="float64"))
     state, rows = advanced(solver, state, prepared, 30)
-    losses = np.asarray(rows.total)[np.asarray(rows.taken)]
+    losses = np.asarray(rows.total)
     assert (np.diff(losses) <= 0).all()
     x = jnp.linspace(0.0, 1.0, 11)
     values = grid_values(problem, model, state.params, [x])
@@ -163,7 +163,7 @@ def test_projected_loss_trains(x64):
     projected = Projected(loss)
     solver = QuasiNewton(projected, "ssbroyden", groups=2)
     state, rows = advanced(solver, solver.init(params), prepared, 20)
-    losses = np.asarray(rows.total)[np.asarray(rows.taken)]
+    losses = np.asarray(rows.total)
     assert losses[-1] < losses[0]
     solved = jax.jit(projected.solved)(state.params, prepared)
     # The reduced loss adds a small multiple of the squared coefficients.

@@ -53,7 +53,7 @@ def test_rosenbrock(kind, x64):
     state = solver.init({"x": jnp.full(10, -1.2)})
     state, rows = advanced(solver, state, None, 400)
     np.testing.assert_allclose(state.params["x"], 1.0, atol=1e-6)
-    losses = np.asarray(rows.total)[np.asarray(rows.taken)]
+    losses = np.asarray(rows.total)
     first = rosenbrock({"x": np.full(10, -1.2)}, None)[0]
     np.testing.assert_allclose(losses[0], first, rtol=1e-12)
 
@@ -66,7 +66,8 @@ def test_a_minimum_is_recognized(x64):
     solver = QuasiNewton(bowl, "bfgs", groups=1)
     state, rows = advanced(solver, solver.init(jnp.array([3.0, -1.0])), None, 200)
     assert bool(solver.converged(state))
-    assert int(np.sum(rows.taken)) < 200
+    assert int(state.step) < 200
+    assert rows.total[-1] == rows.total[int(state.step) - 1]
     np.testing.assert_allclose(state.params, 0.0, atol=1e-8)
 
 
