@@ -69,6 +69,7 @@ def check_engine(
     start,
     iterative: Sequence[str],
 ) -> None:
+    """Raises ValueError where what is asked for does not fit method or points."""
     name = engine.given[0]
     if method not in iterative:
         raise ValueError(
