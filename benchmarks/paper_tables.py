@@ -6,7 +6,7 @@ loss weighs one, Adam with the rate 1e-3, points drawn once, uniformly, four lay
 wide as the rank, tanh. The error is relative L2 on 100 equispaced points per axis, 32
 in five dimensions, of the last iteration. Every seed is shown, none is selected.
 
-    python -m benchmarks.paper_tables                  # `cpu`: about 15 min, two cores
+    python -m benchmarks.paper_tables                  # `cpu`: about 20 min, two cores
     python -m benchmarks.paper_tables --scale paper    # the whole tables, for a GPU
     python -m benchmarks.paper_tables --list
     python -m benchmarks.paper_tables --problems helmholtz --ranks 32 --iterations 8000

@@ -13,6 +13,8 @@ import pinns
 from pinns import CP, MLP, TensorTrain, Tucker
 
 
+pytestmark = pytest.mark.optimized
+
 SEEDS = (0, 1, 2)
 SECONDS = {"helmholtz": 2.0, "klein_gordon": 3.0}
 MODELS = [CP(rank=16), TensorTrain(rank=11), Tucker(rank=11)]

@@ -127,6 +127,7 @@ def test_nothing_is_compiled_after_the_second_step(tmp_path):
     assert max(compiled) <= 1
 
 
+@pytest.mark.optimized
 def test_overhead_is_small_for_steps_of_five_milliseconds():
     # Such steps run about 50 to a call: what a call costs besides is 3 % of them at
     # most. The step itself is next to nothing here.
