@@ -73,8 +73,7 @@ CLAIM = (
     "memory, than one that differentiates through the contraction"
 )
 NOTES = (
-    "ours: pinns.losses.GridLoss, optax.adam through FirstOrder.step, which also "
-    "computes the gradient norm and guards against non-finite values",
+    "ours: pinns.losses.GridLoss, optax.adam through FirstOrder.step",
     "reference: SPINN's formulation, benchmarks/spinn_reference.py: nested jvp through "
     "networks and contraction, a separate application per face, the same networks, "
     "parameters, points and optax.adam; losses and gradients are tested equal",
