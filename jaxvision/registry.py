@@ -11,6 +11,7 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from flax import nnx
@@ -47,8 +48,7 @@ def list_systems() -> list[SystemInfo]:
     rows = []
     for name in sorted(SYSTEMS):
         system = find("jaxvision.list_systems", name)
-        options = system.options()
-        parameters = count_parameters(lambda s=system, o=options: _build(s, o))
+        parameters = count_parameters(partial(_build, system, system.options()))
         rows.append(
             SystemInfo(name, system.paper, system.task, parameters, system.status)
         )

@@ -42,8 +42,9 @@ def split(model: nnx.Module) -> tuple[Any, Any, Any]:
         >>> jax.jit(jax.vmap(run, (None, 0)))(params, jnp.ones((5, 3))).shape
         (5, 4)
     """
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
-    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+    graph, *states = nnx.split(model, nnx.Param, ...)
+    params, rest = map(nnx.to_pure_dict, states)
+    return graph, params, rest
 
 
 def statistics_of(model: nnx.Module) -> Any:
