@@ -21,7 +21,9 @@ from jaxvision.layers.parameters import count_parameters
 from jaxvision.system import System
 
 
-SYSTEMS: dict[str, str] = {}
+SYSTEMS: dict[str, str] = {
+    "beta_sigma_vae": "jaxvision.recipes.beta_sigma_vae",
+}
 
 
 class SystemInfo(NamedTuple):
