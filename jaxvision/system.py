@@ -22,10 +22,11 @@ class System:
         options: frozen dataclass of the network's options; its defaults are the
             network of the paper.
         build: `(options, *, rngs) -> network`.
-        input_shape: `options -> (H, W, C)` of one image.
         presets: recipes by name, frozen dataclasses; the first is the default. A
             recipe has a field `network`, an instance of `options`.
         task_of: `recipe -> Task`.
+        inputs: `options -> arguments` of the network for one image, as shapes.
+        paper_figures: what the paper reports, by what it is.
     """
 
     paper: str
@@ -33,6 +34,7 @@ class System:
     status: str
     options: type
     build: Callable[..., nnx.Module]
-    input_shape: Callable[[Any], tuple[int, int, int]]
     presets: Mapping[str, Any]
     task_of: Callable[[Any], Task]
+    inputs: Callable[[Any], tuple[Any, ...]]
+    paper_figures: Mapping[str, str]

@@ -114,7 +114,8 @@ def beta_sigma_loss(
         >>> print(f"{loss.total:.4f}")  # log(2 pi) + 1
         2.8379
 
-    Source: BS-VAE, equation 6, per image; epsilon as the authors place it.
+    Source: Kim and Lee, Beta-Sigma VAE, equation 6, per image; epsilon as in the
+    authors' code.
     """
     where = "jaxvision.losses.beta_sigma_loss"
     _checks.not_negative(where, "beta", beta)

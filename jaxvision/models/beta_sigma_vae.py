@@ -89,14 +89,14 @@ class BetaSigmaVAE(nnx.Module):
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from flax import nnx
+        >>> options = BetaSigmaVAEOptions(7, 1, channels=(8,), latent=4)
         >>> def run(x, key):  # shapes alone: nothing is allocated
-        ...     model = BetaSigmaVAE(BetaSigmaVAEOptions(), rngs=nnx.Rngs(0))
-        ...     return model(x, key), model.sample(key, 5)
-        >>> shapes = nnx.eval_shape(run, jnp.ones((2, 64, 64, 3)), jax.random.key(0))
-        >>> [s.shape for s in shapes[0]], shapes[1].shape
-        ([(2, 64, 64, 3), (2, 64), (2, 64)], (5, 64, 64, 3))
+        ...     return BetaSigmaVAE(options, rngs=nnx.Rngs(0))(x, key)
+        >>> shapes = nnx.eval_shape(run, jnp.ones((2, 7, 7, 1)), jax.random.key(0))
+        >>> [s.shape for s in shapes]  # reconstruction, mean, log-variance
+        [(2, 7, 7, 1), (2, 4), (2, 4)]
 
-    Source: BS-VAE; architecture as the authors publish it.
+    Source: Kim and Lee, Beta-Sigma VAE; architecture as the authors publish it.
     """
 
     def __init__(self, options: BetaSigmaVAEOptions, *, rngs: nnx.Rngs):

@@ -205,13 +205,25 @@ def _presets() -> dict[str, BetaSigmaVAERecipe]:
     }
 
 
+def _inputs(options: BetaSigmaVAEOptions) -> tuple[Any, ...]:
+    size = options.image_size
+    image = jax.ShapeDtypeStruct((1, size, size, options.in_channels), jnp.float32)
+    return image, jax.eval_shape(jax.random.key, 0)
+
+
 SYSTEM = System(
     paper="Kim and Lee, Beta-Sigma VAE: Separating Beta and Decoder Variance",
     task="generation",
     status="identities of the likelihood and sizes tested; trained on 8 x 8 digits",
     options=BetaSigmaVAEOptions,
     build=BetaSigmaVAE,
-    input_shape=lambda o: (o.image_size, o.image_size, o.in_channels),
     presets=_presets(),
     task_of=task,
+    inputs=_inputs,
+    paper_figures={
+        "CelebA, test bound at beta 1 in nats": "14384; constant variance 10616",
+        "CelebA, FID at beta 10": "73.7; constant variance 149.4",
+        "MNIST, test bound at beta 1 in nats": "887; constant variance 291",
+        "MNIST, FID at beta 10": "38.4; constant variance 351.7",
+    },
 )

@@ -47,9 +47,10 @@ def toy(monkeypatch):
         status="made up",
         options=Options,
         build=build,
-        input_shape=lambda options: (1, 1, 2),
         presets={"row_1": Config(), "row_2": Config(Options(5, False), 0.2)},
         task_of=task_of,
+        inputs=lambda options: (jax.ShapeDtypeStruct((1, 2), jnp.float32),),
+        paper_figures={"loss": "0.1"},
     )
     monkeypatch.setitem(sys.modules, "toy_recipe", module)
     monkeypatch.setattr(registry, "SYSTEMS", {"toy_net": "toy_recipe"})
