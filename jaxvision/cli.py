@@ -77,7 +77,7 @@ def _main(argv: list[str]) -> int:
     except SystemExit as end:
         if not end.code:
             return OK
-        _complain(errors.getvalue().strip() or "error: see jaxvision --help")
+        _complain(f"error: {_what(errors.getvalue())}; see jaxvision --help")
         return BAD_INPUT
     if isinstance(command, List):
         return _list()
@@ -87,6 +87,15 @@ def _main(argv: list[str]) -> int:
         _complain(f"error: {error}")
         return BAD_INPUT
     return _info(system)
+
+
+def _what(text: str) -> str:
+    """Returns what a boxed message says after its title, on one line."""
+    lines = [line.strip("│╭╮╰╯─- ") for line in text.splitlines()]
+    while lines[1:] and not lines[1]:  # without a box a rule follows the title
+        del lines[1]
+    end = lines.index("", 1) if "" in lines[1:] else len(lines)
+    return " ".join(lines[1:end]).rstrip(".") or "no such arguments"
 
 
 def _list() -> int:
