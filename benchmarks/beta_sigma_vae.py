@@ -55,13 +55,14 @@ def measure(
         recipe = replace(recipe, config=replace(recipe.config, epochs=epochs))
     train, test = digits()
     task = recipe.task()
-    batches = ArrayBatches({"image": train}, recipe.config.batch_size, last="drop")
+    batches: Any = ArrayBatches({"image": train}, recipe.config.batch_size, last="drop")
     start = time.perf_counter()
     result = fit(
         over_seeds(task, seeds), batches, recipe.config.steps, key=jax.random.key(0)
     )
     seconds = time.perf_counter() - start
-    evaluate = jax.jit(jax.vmap(task.evaluate, (0, None)))
+    each: Any = task.evaluate
+    evaluate = jax.jit(jax.vmap(each, (0, None)))
     found = jax.device_get(evaluate(result.state, {"image": test}))
     trained = jax.device_get(evaluate(result.state, {"image": train}))
     return [

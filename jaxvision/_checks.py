@@ -10,6 +10,9 @@ import numpy as np
 from jaxtyping import Array
 
 
+Values = Array | np.ndarray  # what functions of arrays take
+
+
 def floating(where: str, name: str, x: Any) -> Array:
     """Returns `x` as an array; TypeError unless it is real floating point."""
     array = jnp.asarray(x)

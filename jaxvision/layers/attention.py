@@ -10,12 +10,13 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcore import transforms
+from jaxvision._checks import Values
 from jaxvision.layers._checks import images, positive
 from jaxvision.layers.convolution import Activation
 from jaxvision.layers.initialization import uniform_bias, uniform_fan_in
 
 
-def simam(x: Float[Array, "b h w c"], *, epsilon: float = 1e-4) -> Array:
+def simam(x: Float[Values, "b h w c"], *, epsilon: float = 1e-4) -> Array:
     """Returns the maps weighted by how much each value stands out of its channel.
 
     Per image and channel, with mean `m` and `s = sum (x - m)^2 / (H W - 1)`,

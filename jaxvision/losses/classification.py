@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxvision import _checks
+from jaxvision._checks import Values
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "*b k"],
-    labels: Int[Array, "*b"],
+    logits: Float[Values, "*b k"],
+    labels: Int[Values, "*b"],
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, "*b"]:
@@ -59,8 +60,8 @@ def softmax_cross_entropy(
 
 
 def binary_cross_entropy(
-    logits: Float[Array, "*b"],
-    targets: Float[Array, "*b"],
+    logits: Float[Values, "*b"],
+    targets: Float[Values, "*b"],
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, "*b"]:

@@ -8,11 +8,12 @@ from jaxtyping import Array, Float
 
 from jaxcore.training import axis_name, mean_over_devices
 from jaxvision import _checks
+from jaxvision._checks import Values
 
 
 def soft_dice_loss(
-    probabilities: Float[Array, "b *n k"],
-    targets: Float[Array, "b *n k"],
+    probabilities: Float[Values, "b *n k"],
+    targets: Float[Values, "b *n k"],
     *,
     over_batch: bool = True,
     background: int | None = None,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxcore.training import mean_over_devices
 from jaxvision import _checks
+from jaxvision._checks import Values
 
 
 LOG_2_PI = math.log(2 * math.pi)
@@ -20,7 +21,7 @@ SCOPES = ("sample", "batch")
 
 
 def gaussian_kl(
-    mean: Float[Array, "b *n"], log_variance: Float[Array, "b *n"]
+    mean: Float[Values, "b *n"], log_variance: Float[Values, "b *n"]
 ) -> Float[Array, " b"]:
     """Returns `KL(N(mean, variance) || N(0, 1))` of each row, in nats.
 
@@ -52,9 +53,9 @@ def gaussian_kl(
 
 
 def gaussian_nll(
-    x: Float[Array, "b *n"],
-    mean: Float[Array, "b *n"],
-    variance: Float[Array, " b"] | float,
+    x: Float[Values, "b *n"],
+    mean: Float[Values, "b *n"],
+    variance: Float[Values, " b"] | float,
 ) -> Float[Array, " b"]:
     """Returns `-log N(x; mean, variance I)` of each row, in nats.
 
@@ -93,7 +94,7 @@ def gaussian_nll(
 
 
 def optimal_variance(
-    x: Float[Array, "b *n"], mean: Float[Array, "b *n"], *, scope: str = "sample"
+    x: Float[Values, "b *n"], mean: Float[Values, "b *n"], *, scope: str = "sample"
 ) -> Float[Array, " b"]:
     """Returns the variance under which `x` is most likely, one value per row.
 
@@ -126,7 +127,7 @@ def optimal_variance(
     return jnp.broadcast_to(mean_over_devices(jnp.mean(each)), each.shape)
 
 
-def _squares(where: str, x: Array, mean: Array) -> tuple[Array, int]:
+def _squares(where: str, x: Values, mean: Values) -> tuple[Array, int]:
     """Returns `||x - mean||^2` of each row and how many numbers a row has."""
     x = _checks.floating(where, "x", x)
     mean = _checks.floating(where, "mean", mean)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxvision import _checks
+from jaxvision._checks import Values
 from jaxvision.losses.gaussian import (
     SCOPES,
     _squares,
@@ -34,10 +35,10 @@ class Parts(NamedTuple):
 
 
 def beta_vae_loss(
-    x: Float[Array, "b *n"],
-    mean: Float[Array, "b *n"],
-    latent_mean: Float[Array, "b l"],
-    latent_log_variance: Float[Array, "b l"],
+    x: Float[Values, "b *n"],
+    mean: Float[Values, "b *n"],
+    latent_mean: Float[Values, "b l"],
+    latent_log_variance: Float[Values, "b l"],
     *,
     beta: float,
     variance: float = 0.5,
@@ -76,10 +77,10 @@ def beta_vae_loss(
 
 
 def beta_sigma_loss(
-    x: Float[Array, "b *n"],
-    mean: Float[Array, "b *n"],
-    latent_mean: Float[Array, "b l"],
-    latent_log_variance: Float[Array, "b l"],
+    x: Float[Values, "b *n"],
+    mean: Float[Values, "b *n"],
+    latent_mean: Float[Values, "b l"],
+    latent_log_variance: Float[Values, "b l"],
     *,
     beta: float,
     epsilon: float = 1e-5,
@@ -130,10 +131,10 @@ def beta_sigma_loss(
 
 
 def elbo(
-    x: Float[Array, "b *n"],
-    mean: Float[Array, "b *n"],
-    latent_mean: Float[Array, "b l"],
-    latent_log_variance: Float[Array, "b l"],
+    x: Float[Values, "b *n"],
+    mean: Float[Values, "b *n"],
+    latent_mean: Float[Values, "b l"],
+    latent_log_variance: Float[Values, "b l"],
     *,
     variance: float | str = "optimal",
 ) -> Float[Array, " b"]:

@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxvision import _checks
+from jaxvision._checks import Values
 
 
 def confusion_matrix(
-    predictions: Int[Array, "*n"],
-    labels: Int[Array, "*n"],
+    predictions: Int[Values, "*n"],
+    labels: Int[Values, "*n"],
     num_classes: int,
     *,
     ignore: int | None = None,
@@ -60,7 +61,7 @@ def confusion_matrix(
     return found.reshape(num_classes, num_classes)
 
 
-def accuracy(matrix: Int[Array, "k k"]) -> Float[Array, ""]:
+def accuracy(matrix: Int[Values, "k k"]) -> Float[Array, ""]:
     """Returns the share of samples on the diagonal; NaN without samples.
 
     Example:
@@ -73,7 +74,7 @@ def accuracy(matrix: Int[Array, "k k"]) -> Float[Array, ""]:
 
 
 def precision(
-    matrix: Int[Array, "k k"], *, empty: float = np.nan
+    matrix: Int[Values, "k k"], *, empty: float = np.nan
 ) -> Float[Array, " k"]:
     """Returns TP / (TP + FP) of each class; `empty` where it was never predicted.
 
@@ -86,7 +87,7 @@ def precision(
     return _share(true, true + false, empty)
 
 
-def recall(matrix: Int[Array, "k k"], *, empty: float = np.nan) -> Float[Array, " k"]:
+def recall(matrix: Int[Values, "k k"], *, empty: float = np.nan) -> Float[Array, " k"]:
     """Returns TP / (TP + FN) of each class; `empty` where there is no such label.
 
     Example:
@@ -98,7 +99,7 @@ def recall(matrix: Int[Array, "k k"], *, empty: float = np.nan) -> Float[Array, 
     return _share(true, true + missed, empty)
 
 
-def dice(matrix: Int[Array, "k k"], *, empty: float = np.nan) -> Float[Array, " k"]:
+def dice(matrix: Int[Values, "k k"], *, empty: float = np.nan) -> Float[Array, " k"]:
     """Returns 2 TP / (2 TP + FP + FN) of each class, which is F1 too.
 
     Args:
@@ -120,7 +121,7 @@ def dice(matrix: Int[Array, "k k"], *, empty: float = np.nan) -> Float[Array, " 
     return _share(2 * true, 2 * true + false + missed, empty)
 
 
-def iou(matrix: Int[Array, "k k"], *, empty: float = np.nan) -> Float[Array, " k"]:
+def iou(matrix: Int[Values, "k k"], *, empty: float = np.nan) -> Float[Array, " k"]:
     """Returns TP / (TP + FP + FN) of each class, the Jaccard index.
 
     Arguments are those of `dice`; `iou = dice / (2 - dice)`, so it is never larger.
@@ -134,7 +135,7 @@ def iou(matrix: Int[Array, "k k"], *, empty: float = np.nan) -> Float[Array, " k
     return _share(true, true + false + missed, empty)
 
 
-def cohen_kappa(matrix: Int[Array, "k k"]) -> Float[Array, ""]:
+def cohen_kappa(matrix: Int[Values, "k k"]) -> Float[Array, ""]:
     """Returns Cohen's kappa, agreement beyond chance: (p - e) / (1 - e).
 
     `p` is the accuracy, `e = sum_k row_k column_k / n^2`; NaN if `e` is 1.
@@ -153,7 +154,7 @@ def cohen_kappa(matrix: Int[Array, "k k"]) -> Float[Array, ""]:
 
 
 def mean_over(
-    values: Float[Array, " k"], classes: Sequence[int] | str
+    values: Float[Values, " k"], classes: Sequence[int] | str
 ) -> Float[Array, ""]:
     """Returns the mean of a metric over the classes that are named, NaN left out.
 
@@ -186,14 +187,14 @@ def mean_over(
     return jnp.nanmean(values[..., np.asarray(chosen)], axis=-1)
 
 
-def _parts(name: str, matrix: Array) -> tuple[Array, Array, Array]:
+def _parts(name: str, matrix: Values) -> tuple[Array, Array, Array]:
     """Returns true positives, false positives and false negatives of each class."""
     counts = _matrix(name, matrix)
     true = jnp.diagonal(counts)
     return true, jnp.sum(counts, 0) - true, jnp.sum(counts, 1) - true
 
 
-def _matrix(name: str, matrix: Array) -> Array:
+def _matrix(name: str, matrix: Values) -> Array:
     counts = jnp.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(

@@ -10,10 +10,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxvision import _checks
+from jaxvision._checks import Values
 
 
 def psnr(
-    x: Float[Array, "*b h w c"], y: Float[Array, "*b h w c"], *, maximum: float = 1.0
+    x: Float[Values, "*b h w c"], y: Float[Values, "*b h w c"], *, maximum: float = 1.0
 ) -> Float[Array, "*b"]:
     """Returns the peak signal-to-noise ratio of each pair, in decibels.
 
@@ -41,8 +42,8 @@ def psnr(
 
 
 def ssim(
-    x: Float[Array, "*b h w c"],
-    y: Float[Array, "*b h w c"],
+    x: Float[Values, "*b h w c"],
+    y: Float[Values, "*b h w c"],
     *,
     maximum: float = 1.0,
     window: int = 11,
@@ -123,7 +124,7 @@ def _blurred(z: Array, weights: tuple[float, ...]) -> Array:
 
 
 def _pair(
-    where: str, x: Array, y: Array, maximum: float, smallest: int
+    where: str, x: Values, y: Values, maximum: float, smallest: int
 ) -> tuple[Array, Array]:
     x, y = _checks.floating(where, "x", x), _checks.floating(where, "y", y)
     _checks.same_shape(where, x=x, y=y)

@@ -193,7 +193,7 @@ DIGITS = BetaSigmaVAERecipe(
     epochs=60,
     num_images=1_400,
 )
-BETAS = (1, 0.01, 0.1, 10, 100)  # those of table 1, the likeliest first
+BETAS = (1.0, 0.01, 0.1, 10.0, 100.0)  # those of table 1, the likeliest first
 
 
 def _presets() -> dict[str, BetaSigmaVAERecipe]:

@@ -48,7 +48,7 @@ def test_convolution(rng, kernel, stride, dilation):
         dilation * (kernel // 2),
         dilation,
     )
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_transposed_convolution(rng, x64, side, kernel, stride, padding, extra, 
             columns = slice(stride * j, stride * j + kernel)
             scattered[:, rows, columns] += value
     expected = scattered[:, padding : padding + out, padding : padding + out]
-    found = layer(x)
+    found = layer(jnp.asarray(x))
     assert found.shape == (1, out, out, 3)
     np.testing.assert_allclose(
         found, expected + np.asarray(layer.bias[...]), atol=1e-12
@@ -102,14 +102,14 @@ def test_batch_norm_trains_and_evaluates(rng):
     x = rng.normal(2, 3, size=(4, 5, 6, 3)).astype(np.float32)
     mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
     expected = (x - mean) / np.sqrt(variance + 1e-5)
-    np.testing.assert_allclose(norm(x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(norm(jnp.asarray(x)), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(norm.mean[...], 0.1 * mean, rtol=1e-5)
     unbiased = x.var((0, 1, 2), ddof=1)
     np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * unbiased, rtol=1e-5)
     norm.eval()
     before = norm.var[...]
     running = (x - 0.1 * mean) / np.sqrt(np.asarray(before) + 1e-5)
-    np.testing.assert_allclose(norm(x), running, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(norm(jnp.asarray(x)), running, rtol=1e-4, atol=1e-5)
     assert jnp.array_equal(norm.var[...], before)
 
 
@@ -192,7 +192,7 @@ def test_squeeze_excitation(rng):
         + (layer.gate.up.bias[...][None])
     )
     expected = x / (1 + np.exp(-np.asarray(logits)))[:, None, None, :]
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["auto", "direct", "separable", "fold"])
@@ -208,7 +208,7 @@ def test_frequency_attention(rng, method):
     down, up = layer.gate.down.kernel[...], layer.gate.up.kernel[...]
     logits = sum(jax.nn.gelu(z @ down, approximate=False) @ up for z in found)
     expected = x * jax.nn.sigmoid(logits)[:, None, None, :]
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_frequency_attention_of_groups(rng):
@@ -227,7 +227,7 @@ def test_frequency_attention_of_groups(rng):
     logits = jax.nn.relu(found @ layer.gate.down.kernel[...])
     logits = logits @ layer.gate.up.kernel[...]
     expected = x * jax.nn.sigmoid(logits)[:, None, None, :]
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
