@@ -25,6 +25,7 @@ from benchmarks import (
     _sphere_tables,
     _training_tables,
     _transform_tables,
+    _vision_tables,
 )
 
 
@@ -39,6 +40,7 @@ TABLES: dict[str, Render] = {
     **_convolution_tables.TABLES,
     **_sphere_tables.TABLES,
     **_training_tables.TABLES,
+    **_vision_tables.TABLES,
 }
 
 BLOCK = re.compile(

@@ -1,0 +1,84 @@
+"""Checks that losses and metrics share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+
+Values = Array | np.ndarray  # what functions of arrays take
+
+
+def floating(where: str, name: str, x: Any) -> Array:
+    """Returns `x` as an array; TypeError unless it is real floating point."""
+    array = jnp.asarray(x)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{where}: `{name}` must be real floating point, got {array.dtype}"
+        )
+    return array
+
+
+def integers(where: str, name: str, x: Any) -> Array:
+    """Returns `x` as an array; TypeError unless it is of integers."""
+    array = jnp.asarray(x)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{where}: `{name}` must be integers, got {array.dtype}")
+    return array
+
+
+def same_shape(where: str, **arrays: Array) -> None:
+    """Raises ValueError unless all arrays have one shape."""
+    (first, *others) = arrays
+    for name in others:
+        if arrays[name].shape != arrays[first].shape:
+            raise ValueError(
+                f"{where}: `{name}` must have the shape of `{first}`, "
+                f"{arrays[first].shape}, got {arrays[name].shape}"
+            )
+
+
+def rows(where: str, name: str, x: Array) -> None:
+    """Raises ValueError unless `x` has a batch axis and others, none of them empty."""
+    if x.ndim < 2 or 0 in x.shape:
+        raise ValueError(
+            f"{where}: `{name}` must be (batch, ...) with at least one more axis, not "
+            f"empty, got shape {x.shape}"
+        )
+
+
+def labels_below(where: str, name: str, labels: Array, num_classes: int) -> None:
+    """Raises ValueError for labels out of range, where their values are known now.
+
+    Inside `jax.jit` they are not: there each function says what such labels do.
+    """
+    if isinstance(labels, jax.core.Tracer) or labels.size == 0:
+        return
+    low, high = int(np.min(labels)), int(np.max(labels))
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"{where}: `{name}` must be from 0 to {num_classes - 1}, got values from "
+            f"{low} to {high}"
+        )
+
+
+def fraction(where: str, name: str, value: float) -> None:
+    """Raises ValueError unless `value` is in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{where}: `{name}` must be in [0, 1), got {value!r}")
+
+
+def positive(where: str, name: str, value: Any) -> None:
+    """Raises ValueError unless a number that is known now is above 0."""
+    if not isinstance(value, jax.core.Tracer) and not value > 0:
+        raise ValueError(f"{where}: `{name}` must be positive, got {value!r}")
+
+
+def not_negative(where: str, name: str, value: Any) -> None:
+    """Raises ValueError unless a number that is known now is at least 0."""
+    if not isinstance(value, jax.core.Tracer) and not value >= 0:
+        raise ValueError(f"{where}: `{name}` must not be negative, got {value!r}")

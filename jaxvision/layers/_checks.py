@@ -1,0 +1,52 @@
+"""Checks of what networks are given, before anything is compiled."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def positive(where: str, **values: Any) -> None:
+    """Raises ValueError unless every value is a positive integer."""
+    for name, value in values.items():
+        try:
+            good = not isinstance(value, bool) and operator.index(value) > 0
+        except TypeError:
+            good = False
+        if not good:
+            raise ValueError(
+                f"{where}: `{name}` must be a positive integer, got {value!r}"
+            )
+
+
+def images(where: str, x: Any, channels: int | None = None, smallest: int = 1) -> Array:
+    """Returns `x` as an array if it is (B, H, W, C) and real floating point.
+
+    Raises:
+        TypeError: no real floating point numbers.
+        ValueError: another number of axes or channels, or a side below `smallest`.
+    """
+    array = jnp.asarray(x)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{where}: `x` must be real floating point, got {array.dtype}; scale "
+            "integers to [0, 1] first"
+        )
+    if array.ndim != 4 or 0 in array.shape:
+        raise ValueError(
+            f"{where}: `x` must be images (batch, height, width, channels), not empty, "
+            f"got shape {array.shape}"
+        )
+    if channels is not None and array.shape[-1] != channels:
+        raise ValueError(
+            f"{where}: `x` must have {channels} channels, last, got shape {array.shape}"
+        )
+    if min(array.shape[1:3]) < smallest:
+        raise ValueError(
+            f"{where}: `x` must be at least {smallest} high and wide, got shape "
+            f"{array.shape}"
+        )
+    return array

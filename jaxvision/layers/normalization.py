@@ -1,0 +1,85 @@
+"""Batch normalization over the global batch, on any number of devices."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxcore.training import axis_name, batch_moments
+from jaxvision.layers._checks import positive
+
+
+class BatchNorm(nnx.Module):
+    """Normalizes each channel with the moments of the global batch.
+
+    In training, `y = (x - m) / sqrt(v + eps) * scale + bias` with mean `m` and (biased)
+    variance `v` over rows, positions and devices, and
+
+        running = momentum * running + (1 - momentum) * (m, v n / (n - 1)),
+
+    where `n` numbers went into a moment. In evaluation the running moments are used.
+    `model.train()` and `model.eval()` switch; a new layer trains. Moments are computed
+    in float32 at least. The unbiased running variance is PyTorch's convention
+    (momentum 0.9 here is 0.1 there).
+
+    Args:
+        channels: C.
+        momentum: of the running moments, in [0, 1].
+        epsilon: added to the variance.
+        affine: whether there are `scale` and `bias`.
+
+    Raises:
+        ValueError: `channels` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> norm = BatchNorm(1)
+        >>> norm(jnp.array([[1.0], [3.0]])).round(2).tolist()
+        [[-1.0], [1.0]]
+        >>> norm.mean[...].round(2).tolist(), norm.var[...].round(2).tolist()
+        ([0.2], [1.1])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        affine: bool = True,
+    ):
+        positive("jaxvision.layers.BatchNorm", channels=channels)
+        self.scale = nnx.Param(jnp.ones(channels)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(channels)) if affine else None
+        self.mean = nnx.BatchStat(jnp.zeros(channels))
+        self.var = nnx.BatchStat(jnp.ones(channels))
+        self.momentum, self.epsilon = momentum, epsilon
+        self.use_running_average = False
+
+    def __call__(self, x: Float[Array, "b *rest c"]) -> Float[Array, "b *rest c"]:
+        """Returns the normalized maps, of the dtype of `x`."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean, variance = self.mean[...], self.var[...]
+        if not self.use_running_average:
+            mean, variance = batch_moments(wide)
+            name = axis_name()
+            devices = 1 if name is None else lax.axis_size(name)
+            count = devices * int(np.prod(x.shape[:-1], dtype=np.int64))
+            self._follow(mean, variance * (count / max(count - 1, 1)))
+        factor = lax.rsqrt(variance + self.epsilon)
+        if self.scale is not None:
+            factor = factor * self.scale[...]
+        shape = (1,) * (x.ndim - 1) + (-1,)
+        out = (wide - mean.reshape(shape)) * factor.reshape(shape)
+        if self.bias is not None:
+            out = out + self.bias[...].reshape(shape)
+        return out.astype(x.dtype)
+
+    def _follow(self, mean: Array, variance: Array) -> None:
+        keep = self.momentum
+        for running, new in ((self.mean, mean), (self.var, variance)):
+            kept = keep * running[...] + (1 - keep) * lax.stop_gradient(new)
+            running[...] = kept.astype(running[...].dtype)

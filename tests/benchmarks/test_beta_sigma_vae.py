@@ -1,0 +1,62 @@
+"""The benchmark of the beta-sigma VAE at tiny size, and its verdicts on known rows."""
+
+import pytest
+
+from benchmarks import _vision_tables
+from benchmarks import beta_sigma_vae as benchmark
+
+
+def test_rows():
+    rows = benchmark.measure("bs", 1, seeds=2, epochs=1)
+    assert [row["seed"] for row in rows] == [0, 1]
+    assert rows[0]["steps"] == 14
+    assert rows[0]["bound"] != rows[1]["bound"]
+    for row in rows:
+        # With beta 1 two readings are at the same variance.
+        assert row["bound_half"] == pytest.approx(row["bound_beta"])
+        assert row["bound"] > row["bound_half"]
+        assert "beta     1" in benchmark.line(row)
+
+
+def rows_with(bounds):
+    """Rows of one seed with these bounds by model and beta; other figures agree."""
+    return [
+        {
+            "kind": "model",
+            "model": model,
+            "beta": beta,
+            "seed": 0,
+            "bound": bound,
+            "bound_half": bound - 50,
+            "bound_beta": bound - 20,
+            "train_bound": bound,
+            "mse": {"bs": 0.01, "constant": 0.01 * (1 + beta)}[model],
+            "rate": 1.0,
+        }
+        for model, row in bounds.items()
+        for beta, bound in zip(benchmark.BETAS, row, strict=True)
+    ]
+
+
+def test_verdicts_follow_the_rows():
+    good = rows_with({"constant": (3, 4, 1, 0), "bs": (2, 5, 9, 0)})
+    found = [v["holds"] for v in benchmark.verdicts(good)]
+    # The error of "constant" grows from 1.1 to 2 times only: not more than double.
+    assert found == [True, True, True, True, True, False]
+    bad = rows_with({"constant": (3, 4, 10, 0), "bs": (2, 9.5, 9, 0)})
+    assert [v["holds"] for v in benchmark.verdicts(bad)][:3] == [False, False, False]
+
+
+def test_tables():
+    rows = rows_with({"constant": (3, 4, 1, 0), "bs": (2, 5, 9, 0)})
+    verdicts = [{"kind": "verdict", **v} for v in benchmark.verdicts(rows)]
+    here = {"cpu": "a CPU", "cores": 2, "jax": "1", "python": "3", "date": "today"}
+    environment = {**here, "peers": {"scikit-learn": "2"}}
+    results = {"beta_sigma_vae": {"rows": rows + verdicts, "environment": environment}}
+    table = _vision_tables.beta_sigma_vae(results)
+    assert "| optimal variance | 1 | 9.0 (9.0 to 9.0) | – | – |" in table
+    assert "| constant variance | 0.1 | 4.0 (4.0 to 4.0) | -46.0 (" in table
+    assert table.endswith("a CPU, 2 cores; JAX 1, scikit-learn 2, Python 3; today.")
+    claims = _vision_tables.beta_sigma_claims(results)
+    assert claims.count("| yes |") == 5
+    assert claims.count("| no |") == 1

@@ -1,0 +1,74 @@
+"""`jaxvision list` and `jaxvision info`: what they print and how they end."""
+
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from jaxvision import cli, registry
+from jaxvision.recipes.beta_sigma_vae import SYSTEM
+
+
+def test_list(capsys):
+    assert cli.main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[:3] == ["name", "task", "parameters"]
+    assert "5,183,043" in out
+
+
+def test_info(capsys):
+    assert cli.main(["info", "beta_sigma_vae"]) == 0
+    out = capsys.readouterr().out
+    for part in ("float32[1, 64, 64, 3]", "5,183,043", "latent", "mnist_bs_beta_10"):
+        assert part in out
+    assert "CelebA, FID at beta 10" in out
+
+
+def test_operations_are_counted():
+    """A matrix product of known size, in place of a network."""
+
+    class Product(nnx.Module):
+        def __init__(self, options, *, rngs):
+            self.kernel = nnx.Param(jnp.ones((16, 32)))
+
+        def __call__(self, x):
+            return x @ self.kernel[...]
+
+    system = replace(SYSTEM, build=Product)
+    shape = jax.ShapeDtypeStruct((8, 16), jnp.float32)
+    out, operations = cli._forward(system, None, (shape,))
+    assert out.shape == (8, 32)
+    assert operations == 2 * 8 * 16 * 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "beta_sigma"], "error: jaxvision info: `name` must be one of .*did "),
+        (["info"], "error: Missing from jaxvision info: .*; see jaxvision --help"),
+        (["solve"], "error: .*solve.*; see jaxvision --help"),
+        ([], "error: .*; see jaxvision --help"),
+    ],
+)
+def test_bad_input(capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    found = capsys.readouterr()
+    assert not found.out
+    assert re.fullmatch(message + ".*\n", found.err)
+
+
+def test_help(capsys):
+    assert cli.main(["--help"]) == 0
+    assert "info" in capsys.readouterr().out
+
+
+def test_interrupted(capsys, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "list_systems", interrupt)
+    assert cli.main(["list"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
