@@ -13,7 +13,13 @@ from pinns.resume import resume
 from pinns.separability import Separability, separability
 from pinns.separable import CP, TensorTrain, Tucker
 from pinns.solution import Solution
-from pinns.solve import NonFiniteLossError, SolveInterrupted, SolveTerminated, solve
+from pinns.solve import (
+    NonFiniteLossError,
+    NotConvergedError,
+    SolveInterrupted,
+    SolveTerminated,
+    solve,
+)
 from pinns.storage import LoadError, load
 
 
@@ -47,6 +53,7 @@ __all__ = [
     "LoadError",
     "OverfitWarning",
     "NonFiniteLossError",
+    "NotConvergedError",
     "SolveInterrupted",
     "SolveTerminated",
 ]

@@ -49,6 +49,8 @@ LAYERS = (
         "settings",
         "iterate",
         "linear",
+        "nonlinear",
+        "march",
         "solution",
         "storage",
         "resume",
