@@ -7,6 +7,7 @@ from pinns.domain import Box
 from pinns.eigen import GroundState, ground_state
 from pinns.eigenproblem import Eigenproblem
 from pinns.field import Field
+from pinns.march import Marched, march
 from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.resume import resume
@@ -39,6 +40,8 @@ __all__ = [
     "MLP",
     "solve",
     "resume",
+    "march",
+    "Marched",
     "Solution",
     "load",
     "problems",
