@@ -279,8 +279,8 @@ def march(
     compiles its own program: for small networks that takes longer than the training.
 
     Args:
-        problem: with `Initial` conditions on `axis`: for every unknown that the equation
-            differentiates along it, of order 1 too where it does so twice.
+        problem: with `Initial` conditions on `axis` for every unknown that the
+            equation differentiates along it, of order 1 too where it does so twice.
         model, method: as of `pinns.solve`, for each window.
         windows: their number, all of equal length; or the inner edges, ascending.
         axis: to march along.

@@ -196,7 +196,7 @@ def test_wrong_arguments_are_refused(problem, options, message):
 
 
 def test_wrong_problems_and_points_are_refused(wave):
-    with pytest.raises(TypeError, match="`problem` must be a pinns.Problem, got 3"):
+    with pytest.raises(TypeError, match=r"`problem` must be a pinns.Problem, got 3"):
         pinns.march(3, windows=2)
     with pytest.raises(ValueError, match=r"expected 2 coordinates \(t, x\), got 1"):
         wave(0.0)
