@@ -352,17 +352,15 @@ def _checked(problem, windows, axis) -> tuple[int, tuple[float, ...]]:
             )
     a, b = problem.box.intervals[k]
     if isinstance(windows, Sequence) and not isinstance(windows, str):
-        inner = [real_number(w) for w in windows]
-        whole = [a, *inner, b]
-        if any(w is None for w in inner) or any(
-            not x < y
-            for x, y in pairwise(whole)  # type: ignore[operator]
-        ):
+        inner = [number for w in windows if (number := real_number(w)) is not None]
+        edges = (a, *inner, b)
+        ascending = all(x < y for x, y in pairwise(edges))
+        if len(inner) != len(windows) or not ascending:
             raise ValueError(
                 f"{OWNER}: `windows` must be a number or ascending inner edges in "
                 f"({a:g}, {b:g}), got {windows!r}"
             )
-        return k, tuple(float(w) for w in whole)  # type: ignore[arg-type]
+        return k, edges
     count = positive_integer(windows, OWNER, "windows")
     return k, tuple(float(e) for e in np.linspace(a, b, count + 1))
 
