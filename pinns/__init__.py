@@ -7,13 +7,20 @@ from pinns.domain import Box
 from pinns.eigen import GroundState, ground_state
 from pinns.eigenproblem import Eigenproblem
 from pinns.field import Field
+from pinns.march import Marched, march
 from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.resume import resume
 from pinns.separability import Separability, separability
 from pinns.separable import CP, TensorTrain, Tucker
 from pinns.solution import Solution
-from pinns.solve import NonFiniteLossError, SolveInterrupted, SolveTerminated, solve
+from pinns.solve import (
+    NonFiniteLossError,
+    NotConvergedError,
+    SolveInterrupted,
+    SolveTerminated,
+    solve,
+)
 from pinns.storage import LoadError, load
 
 
@@ -33,6 +40,8 @@ __all__ = [
     "MLP",
     "solve",
     "resume",
+    "march",
+    "Marched",
     "Solution",
     "load",
     "problems",
@@ -47,6 +56,7 @@ __all__ = [
     "LoadError",
     "OverfitWarning",
     "NonFiniteLossError",
+    "NotConvergedError",
     "SolveInterrupted",
     "SolveTerminated",
 ]

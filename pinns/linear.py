@@ -49,7 +49,7 @@ def solve_directly(problem: Problem, settings: Settings) -> Solution:
         history=history,
         result="finished",
         step=1,
-        settings={**described, "report": _plain(info)},
+        settings={**described, "report": plain(info)},
         timings={
             "build_seconds": max(total - solving - compiling, 0.0),
             "compile_seconds": compiling,
@@ -99,7 +99,7 @@ def alternate(
         history=history,
         result=results[found.info.stopped],
         step=len(losses),
-        settings={**settings.describe(), "report": _plain(info)},
+        settings={**settings.describe(), "report": plain(info)},
         timings={
             "build_seconds": 0.0,
             "compile_seconds": found.info.setup_seconds,
@@ -110,12 +110,12 @@ def alternate(
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Returns a value made of what JSON knows."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
-        return _plain(np.asarray(value).tolist())
+        return plain(np.asarray(value).tolist())
     return value

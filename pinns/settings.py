@@ -35,7 +35,10 @@ METHODS: dict[str, str] = {
     "varpro": "ssbroyden on the nonlinear weights, linear ones eliminated exactly",
     "als": "alternating least squares on the networks' last layers",
     "direct": "a linear solve in fixed bases, nothing is trained",
+    "newton": "Newton's method in fixed bases, for nonlinear problems",
 }
+# Those that make their own model.
+FIXED = ("direct", "newton")
 ITERATIVE = ("adam", "lbfgs", "ssbroyden", "gauss_newton", "varpro")
 LOSSES = ("auto", "factored", "grid")
 DTYPES = ("float32", "float64")
@@ -50,6 +53,7 @@ STEPS = {
     "gauss_newton": 300,
     "varpro": 2_000,
     "als": 100,
+    "newton": 50,
 }
 # From here on a coefficient for every product of basis functions is too many.
 MAX_DIRECT_DIMENSION = 5
@@ -229,9 +233,11 @@ def check(
             f"{owner}: `{given[0]}` belongs to method='adam', got "
             f"{first[given[0]]!r} with method={method!r}"
         )
-    if method == "direct" and iterative:
+    if method == "newton":
+        iterative = [name for name in iterative if name != "steps"]
+    if method in FIXED and iterative:
         raise ValueError(
-            f"{owner}: method='direct' has no `{iterative[0]}` (`size` is the number "
+            f"{owner}: method={method!r} has no `{iterative[0]}` (`size` is the number "
             f"of basis functions per axis), got {others[iterative[0]]!r}"
         )
     if method == "als" and start is not None:
@@ -239,8 +245,8 @@ def check(
             f"{owner}: method='als' starts anew and has no `start`, got {start!r}"
         )
     for name, value, owners in (
-        ("basis", basis, ("als", "direct")),
-        ("size", size, ("als", "direct")),
+        ("basis", basis, ("als", *FIXED)),
+        ("size", size, ("als", *FIXED)),
         ("starts", starts, ("als",)),
     ):
         if value is not None and method not in owners:
@@ -252,9 +258,9 @@ def check(
         raise ValueError(
             f"{owner}: `basis` must be one of {', '.join(BASES)}, got {basis!r}"
         )
-    _check_key(owner, key, optional=method == "direct" and basis != "random_features")
+    _check_key(owner, key, optional=method in FIXED and basis != "random_features")
     _check_model(owner, problem, model, method, basis, size)
-    if model is None and method != "direct":
+    if model is None and method not in FIXED:
         model = default_model(method, basis, size)
     if steps is not None:
         positive_integer(steps, owner, "steps")
@@ -345,6 +351,13 @@ def _loss(
                 f"the same, and one device, got {what}"
             )
         return "grid"
+    if method == "newton":
+        if loss != "auto":
+            raise ValueError(
+                f"{owner}: `loss` must be 'auto' with method='newton', which solves "
+                f"equations on the grid and minimizes nothing, got {loss!r}"
+            )
+        return "grid"
     if method in ("gauss_newton", "varpro", "als", "direct"):
         if loss == "grid":
             raise ValueError(
@@ -372,9 +385,9 @@ def _check_model(owner, problem: Problem, model, method: str, basis, size) -> No
             f"{owner}: `basis` and `size` describe the model of method={method!r}; "
             f"give either them or a `model`, got {model!r} too"
         )
-    if method == "direct" and model is not None:
+    if method in FIXED and model is not None:
         raise ValueError(
-            f"{owner}: method='direct' makes its own model of `basis` and `size`; "
+            f"{owner}: method={method!r} makes its own model of `basis` and `size`; "
             f"`model` must be None, got {model!r}"
         )
     if isinstance(model, MLP) and method not in ("adam", "lbfgs"):

@@ -20,6 +20,7 @@ from pinns.iterate import (
     SolveTerminated,
 )
 from pinns.linear import alternate, solve_directly
+from pinns.nonlinear import NotConvergedError, solve_nonlinear
 from pinns.problem import Problem
 from pinns.separable import Separable
 from pinns.settings import LearningRate, check
@@ -66,6 +67,7 @@ def solve(
         method: see `pinns.settings.METHODS`:
             `"auto"`: picks one of the others, see `Solution.settings["reason"]`;
             `"direct"`: a linear solve in fixed bases, for linear separable problems;
+            `"newton"`: Newton's method in fixed bases, for one unknown;
             `"als"`: alternating least squares on the last layers of CP and TT, for
             linear separable problems in any dimension;
             `"ssbroyden"`, `"lbfgs"`: quasi-Newton methods, for any problem;
@@ -73,7 +75,8 @@ def solve(
             `"varpro"`: linear coefficients eliminated, for linear separable problems;
             `"adam"`: first-order steps.
         key: typed random key, `jax.random.key(seed)`; for parameters and points.
-            Only a direct solve in polynomials or Fourier functions needs none.
+            Only solves in polynomials or Fourier functions, direct or by Newton's
+            method, need none.
         points: collocation points per axis: one number, one per axis, or by name. By
             default 64 for Adam in up to three dimensions (fewer above), else three
             times the widest hidden layer, from 32 to 128.
@@ -91,8 +94,8 @@ def solve(
         dtype: `"float32"` (default for Adam) or `"float64"` (otherwise).
         loss: `"factored"`, `"grid"`, or `"auto"`: factored for the terms where that
             is possible and cheaper, see `pinns.factored`.
-        basis, size: of `direct` and `als` without a model: kind of fixed basis (see
-            `pinns.factors.BASES`) and number of functions per axis.
+        basis, size: of `direct`, `newton`, and `als` without a model: kind of fixed
+            basis (see `pinns.factors.BASES`) and number of functions per axis.
         starts: of `als`: random starts run side by side, the best is kept.
         devices: of the iterative methods: how many, or which; the grid is split among
             them along its first axis. Default: one.
@@ -105,8 +108,9 @@ def solve(
         on_error: `"raise"`, or `"continue"` (with a warning) where a checkpoint or log
             cannot be written.
         progress: show a progress bar; by default only on a terminal.
-        throw: raise when the loss becomes NaN or Inf; otherwise return what was
-            reached, with `Solution.result` saying so.
+        throw: raise when the loss becomes NaN or Inf, or Newton's method does not
+            converge; otherwise return what was reached, with `Solution.result` saying
+            so.
         start: a solution of the same problem and model to continue from, with its
             optimizer state and its points.
 
@@ -115,7 +119,7 @@ def solve(
         CheckpointError: `checkpoint` holds a run of another problem or model.
         StorageError: a checkpoint or log could not be written; its `solution` is what
             was reached.
-        NonFiniteLossError: see `throw`.
+        NonFiniteLossError, NotConvergedError: see `throw`.
         SolveInterrupted, SolveTerminated: on Ctrl-C and SIGTERM, at the end of the
             present call into the compiled steps; they carry the solution so far.
 
@@ -142,6 +146,8 @@ def solve(
         if optimizer is None:
             rate = settings.learning_rate
             optimizer = optax.adam(1e-3 if rate is None else rate)
+        if settings.method == "newton":
+            return solve_nonlinear(problem, settings, throw)
         if settings.method == "direct" or chosen is None:
             return solve_directly(problem, settings)
         if settings.method == "als" and isinstance(chosen, Separable):
@@ -150,4 +156,10 @@ def solve(
         return run.solve(progress, throw)
 
 
-__all__ = ["NonFiniteLossError", "SolveInterrupted", "SolveTerminated", "solve"]
+__all__ = [
+    "NonFiniteLossError",
+    "NotConvergedError",
+    "SolveInterrupted",
+    "SolveTerminated",
+    "solve",
+]

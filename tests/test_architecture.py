@@ -51,6 +51,8 @@ LAYERS = (
         "engine",
         "iterate",
         "linear",
+        "nonlinear",
+        "march",
         "solution",
         "storage",
         "resume",

@@ -160,14 +160,14 @@ class Solve:
     basis: Annotated[
         str | None,
         _numbers(
-            _choices("Fixed basis of direct and als", BASES),
-            "chebyshev for direct, legendre for als",
+            _choices("Fixed basis of direct, newton and als", BASES),
+            "legendre for als, else chebyshev",
             "NAME",
         ),
     ] = None
     size: Annotated[
         Words | None,
-        _numbers("Basis functions per axis, of direct and als.", "by method"),
+        _numbers("Basis functions per axis, of direct, newton and als.", "by method"),
     ] = None
     starts: Annotated[
         int | None, _numbers("Random starts of als, side by side.", "1", "N")

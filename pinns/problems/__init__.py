@@ -1,6 +1,7 @@
 """Benchmark equations with exact or reference solutions, one function each."""
 
 from pinns.problems._catalog import PROBLEMS, create
+from pinns.problems.allen_cahn import allen_cahn
 from pinns.problems.burgers1d import burgers1d
 from pinns.problems.flow_mixing import flow_mixing
 from pinns.problems.fokker_planck import fokker_planck
@@ -8,6 +9,7 @@ from pinns.problems.harmonic_oscillator import harmonic_oscillator
 from pinns.problems.heat2d import heat2d
 from pinns.problems.helmholtz3d import helmholtz3d
 from pinns.problems.klein_gordon import klein_gordon
+from pinns.problems.navier_stokes import navier_stokes
 from pinns.problems.parametric_diffusion import parametric_diffusion
 from pinns.problems.poisson import poisson
 from pinns.problems.wave1d import wave1d
@@ -21,6 +23,8 @@ __all__ = [
     "heat2d",
     "wave1d",
     "burgers1d",
+    "allen_cahn",
+    "navier_stokes",
     "fokker_planck",
     "parametric_diffusion",
     "harmonic_oscillator",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pinns.problem import Problem
+from pinns.problems.allen_cahn import allen_cahn
 from pinns.problems.burgers1d import burgers1d
 from pinns.problems.flow_mixing import flow_mixing
 from pinns.problems.fokker_planck import fokker_planck
@@ -14,6 +15,7 @@ from pinns.problems.harmonic_oscillator import harmonic_oscillator
 from pinns.problems.heat2d import heat2d
 from pinns.problems.helmholtz3d import helmholtz3d
 from pinns.problems.klein_gordon import klein_gordon
+from pinns.problems.navier_stokes import navier_stokes
 from pinns.problems.parametric_diffusion import parametric_diffusion
 from pinns.problems.poisson import poisson
 from pinns.problems.wave1d import wave1d
@@ -29,6 +31,8 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
         heat2d,
         wave1d,
         burgers1d,
+        allen_cahn,
+        navier_stokes,
         fokker_planck,
         parametric_diffusion,
         harmonic_oscillator,

@@ -12,6 +12,7 @@ method, which for polynomials is collocation at Gauss points).
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,6 +102,21 @@ class System:
         self.tests = [self._tests(k) for k in range(self.dimension)]
         self.lift = self._lift(conditions)
         self.null = [c.null for c in self.constraints]
+
+    def corrected(self, interior: Table, core: np.ndarray) -> System:
+        """Returns the equations of the correction to a core, for another residual.
+
+        Its lift is that core: it meets the conditions, and W is what is added to it.
+
+        Args:
+            interior: the residual's linear part, on the same nodes.
+            core: coefficients that meet the conditions.
+        """
+        other = copy.copy(self)
+        for name in ("operator", "full", "sum", "inverse", "_known"):
+            other.__dict__.pop(name, None)
+        other.interior, other.lift = interior, core
+        return other
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -54,11 +54,11 @@ def tables(
     """
     began = time.perf_counter()
     placed = [
-        (term, _coordinates(problem, term, grid))
+        (term, coordinates_of(problem, term, grid))
         for grid in grids
         for term in problem.terms
     ]
-    leaves = [_leaves(problem, term, coordinates) for term, coordinates in placed]
+    leaves = [leaves_of(problem, term, coordinates) for term, coordinates in placed]
 
     def run(arrays, one):
         return [
@@ -97,11 +97,12 @@ def check_linear(owner: str, found: Sequence[Table]) -> None:
         if not table.gap <= NONLINEAR:
             raise ValueError(
                 f"{owner}: `problem` must be linear, but the term {table.term.name!r} "
-                "is not linear in the unknown; the methods adam and lbfgs work"
+                "is not linear in the unknown; the methods newton, adam and lbfgs work"
             )
 
 
-def _coordinates(problem: Problem, term: Term, grid) -> list[np.ndarray]:
+def coordinates_of(problem: Problem, term: Term, grid) -> list[np.ndarray]:
+    """Returns the coordinates of a term's points, each along its own axis."""
     d = problem.box.dimension
     out = []
     for k, (selector, x) in enumerate(zip(term.selectors, grid, strict=True)):
@@ -112,7 +113,8 @@ def _coordinates(problem: Problem, term: Term, grid) -> list[np.ndarray]:
     return out
 
 
-def _leaves(problem: Problem, term: Term, coordinates) -> tuple[LeafKey, ...]:
+def leaves_of(problem: Problem, term: Term, coordinates) -> tuple[LeafKey, ...]:
+    """Returns the derivatives of the unknown that a term asks for."""
     keys: dict[LeafKey, None] = {}
     shape = np.broadcast_shapes(*(c.shape for c in coordinates))
 

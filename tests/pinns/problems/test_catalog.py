@@ -19,6 +19,8 @@ DEFAULTS = {
     "heat2d": {"diffusivity": 0.1, "mode": [2, 3], "final_time": 1.0, "hard": False},
     "wave1d": {"speed": 1.0, "mode": 3, "final_time": 2.0, "hard": False},
     "burgers1d": {"viscosity": 0.01 / np.pi, "hard": False},
+    "allen_cahn": {},
+    "navier_stokes": {"viscosity": 0.01, "mode": 1, "final_time": 1.0},
     "fokker_planck": {
         "dimension": 6, "drift": 1.0, "diffusion": 0.25, "final_time": 1.0,
     },
@@ -35,6 +37,8 @@ OTHER = {
     "heat2d": {"diffusivity": 0.3, "mode": (1, 2), "final_time": 3.0, "hard": True},
     "wave1d": {"speed": 2.0, "mode": 1, "final_time": 3.0, "hard": True},
     "burgers1d": {"viscosity": 0.02, "hard": True},
+    "allen_cahn": {},
+    "navier_stokes": {"viscosity": 0.1, "mode": 2, "final_time": 3.0},
     "fokker_planck": {
         "dimension": 2, "drift": 2.0, "diffusion": 0.5, "final_time": 2.0,
     },
@@ -146,6 +150,9 @@ REFUSED = [
     ("burgers1d", {"viscosity": 0.0}, r"must be a number from 0.001 to 0.5, got 0.0"),
     ("burgers1d", {"viscosity": 0.6}, r"must be a number from 0.001 to 0.5, got 0.6"),
     ("burgers1d", {"hard": 1}, rf"burgers1d: `hard` {FLAG} 1"),
+    ("navier_stokes", {"viscosity": 0.0}, r"stokes: `viscosity` must be a positive"),
+    ("navier_stokes", {"mode": 0}, r"stokes: `mode` must be a positive int.*, got 0"),
+    ("navier_stokes", {"final_time": -1}, r"stokes: `final_time` must be a positive"),
     ("fokker_planck", {"dimension": 0}, r"`dimension` must be a positive integer"),
     ("fokker_planck", {"drift": 0.0}, r"`drift` must be a positive number, got 0.0"),
     ("fokker_planck", {"diffusion": -1}, r"`diffusion` must be a positive number"),
