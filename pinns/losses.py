@@ -91,8 +91,9 @@ class GridLoss:
         if terms is not None:
             chosen, self.data = tuple(problem.terms[i] for i in terms), ()
         self.plans = [self._plan(term, slab_values) for term in chosen]
-        batched = batch_faces and not isinstance(model, MLP)
-        self.batches = self._face_batches(model) if batched else {}
+        self.batches = {}
+        if batch_faces and not isinstance(model, MLP):
+            self.batches = self._face_batches(model)
         d = problem.box.dimension
         self.orders = [
             max(

@@ -472,13 +472,13 @@ def _check_start(owner, start, problem, model, settings: Settings) -> None:
             f"dtype, got {start!r} with {start.model!r} in {start.dtype} of "
             f"{start.problem.origin or start.problem!r}"
         )
-    before = restored(start.settings.get("weighting"))
-    if settings.weighting != before:
+    held = restored(start.settings.get("weighting"))
+    if settings.weighting != held:
         raise ValueError(
-            f"{owner}: `weighting` must be that of `start`, {before!r}, "
+            f"{owner}: `weighting` must be that of `start`, {held!r}, "
             f"got {settings.weighting!r}"
         )
-    if before is not None and list(settings.counts) != start.settings["points"]:
+    if held is not None and list(settings.counts) != start.settings["points"]:
         raise ValueError(
             f"{owner}: `points` must be those of `start` with a weighting, "
             f"{start.settings['points']}, got {list(settings.counts)}"

@@ -86,8 +86,8 @@ class TermPlan:
 
         @jax.checkpoint
         def one(first, rest, cores, fixed, moving, rows):
-            jets, own = _joined(first, rest), [{} for _ in rest]
-            known = (*fixed, *moving)
+            jets, known = _joined(first, rest), (*fixed, *moving)
+            own: list[dict] = [{} for _ in rest]
             return function(self._values(model, jets, cores, known, own), rows)
 
         def body(slab):

@@ -36,7 +36,7 @@ def balance(
 ) -> Float[Array, " g"]:
     """Returns `m softmax(L_i(t) / (T L_i(t')))`, weights that sum to their number m."""
     tiny = jnp.finfo(losses.dtype).tiny
-    ratios = losses / (temperature * jnp.maximum(before, tiny))
+    ratios = losses / jnp.maximum(temperature * before, tiny)
     ratios = jnp.minimum(ratios, jnp.finfo(losses.dtype).max)
     return len(losses) * jax.nn.softmax(ratios)
 

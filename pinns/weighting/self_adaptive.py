@@ -146,7 +146,7 @@ class SelfAdaptive(Scheme):
         return Weighed(jnp.sum(shares), lax.stop_gradient(means), state)
 
     def ascend(self, state: SelfAdaptiveState, slope: Any) -> SelfAdaptiveState:
-        weights, optimizer = update(
+        (terms, data), optimizer = update(
             (state.terms, state.data), slope, state.optimizer, self.learning_rate
         )
-        return SelfAdaptiveState(*weights, optimizer)
+        return SelfAdaptiveState(terms, data, optimizer)
