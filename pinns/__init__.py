@@ -1,6 +1,6 @@
 """Solve partial differential equations with separable tensor-decomposition networks."""
 
-from pinns import problems, ranks, weighting
+from pinns import baselines, problems, ranks, weighting
 from pinns.certificate import Certificate, OverfitWarning, certify
 from pinns.conditions import Data, Dirichlet, Initial, Neumann, Periodic, Robin
 from pinns.domain import Box
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "problems",
     "weighting",
+    "baselines",
     "ranks",
     "separability",
     "Separability",
