@@ -1,6 +1,6 @@
 """Solve partial differential equations with separable tensor-decomposition networks."""
 
-from pinns import problems, ranks
+from pinns import baselines, problems, ranks, weighting
 from pinns.certificate import Certificate, OverfitWarning, certify
 from pinns.conditions import Data, Dirichlet, Initial, Neumann, Periodic, Robin
 from pinns.domain import Box
@@ -45,6 +45,8 @@ __all__ = [
     "Solution",
     "load",
     "problems",
+    "weighting",
+    "baselines",
     "ranks",
     "separability",
     "Separability",

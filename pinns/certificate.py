@@ -248,7 +248,7 @@ def _by_group(problem: Problem, found: dict[str, float] | str) -> dict[str, floa
     if isinstance(found, str):
         return {}
     shares: dict[str, list[tuple[float, float]]] = {}
-    for i, term in enumerate(problem.terms[1:], start=1):
+    for i, term in _conditions(problem):
         shares.setdefault(term.group, []).append((term.weight, found[str(i)]))
     return {
         name: math.sqrt(sum(w * v for w, v in own) / sum(w for w, _ in own))
@@ -260,7 +260,7 @@ def _bound(problem: Problem, stable: Stability, found: dict[str, float]) -> floa
     operator = stable.operator
     total = stable.residual * math.sqrt(found["0"])
     boundary = 0.0
-    for i, term in enumerate(problem.terms[1:], start=1):
+    for i, term in _conditions(problem):
         axis, ends = _face(term.selectors)
         if axis == operator.time:
             total += stable.initial * math.sqrt(found[str(i)])
@@ -273,6 +273,12 @@ def _bound(problem: Problem, stable: Stability, found: dict[str, float]) -> floa
         else:
             boundary += stable.faces[axis] * ends * found[str(i)]
     return total + math.sqrt(boundary)
+
+
+def _conditions(problem: Problem) -> list[tuple[int, Term]]:
+    """Returns the terms on faces with their numbers."""
+    numbered = enumerate(problem.terms)
+    return [(i, t) for i, t in numbered if set(t.selectors) != {"interior"}]
 
 
 def _face(selectors: Sequence[str]) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from pinns.solvers.first_order import FirstOrder, State, as_task
 from pinns.solvers.gauss_newton import GaussNewton
 from pinns.solvers.quasi_newton import QuasiNewton
 from pinns.solvers.varpro import Projected
+from pinns.solvers.weighted import WeightedFirstOrder
 
 
 # The error is followed on a small grid while training; final figures use a full one.
@@ -34,6 +35,8 @@ MONITOR_VALUES = 50_000
 SIGINT_CODE = 130
 # The history here has every step; the engine need not keep one as well.
 NEVER = 2**31 - 1
+# What the key is folded with for the random parts of a weighting scheme.
+WEIGHTING = 7
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -101,7 +104,14 @@ class Run:
         model: Any = self.model
         key = jax.random.fold_in(self.key_points, self._draw_index(self.first))
         if settings.loss == "grid":
-            grid = GridLoss(problem, model, settings.counts, settings.dtype)
+            scheme = settings.weighting
+            grid = GridLoss(
+                problem,
+                model,
+                settings.counts,
+                settings.dtype,
+                batch_faces=scheme is None or scheme.batch_faces,
+            )
             self.prepare = jax.jit(lambda key: grid.prepare(self._draw(key)))
             first = self.prepare(key)
             _check_finite(problem, grid, first)
@@ -119,6 +129,11 @@ class Run:
 
     def _solver(self) -> Any:
         method, groups = self.settings.method, len(self.problem.groups)
+        if self.settings.weighting is not None:
+            key = jax.random.fold_in(self.key, WEIGHTING)
+            return WeightedFirstOrder(
+                self.loss, self.optimizer, self.settings.weighting, key
+            )
         if method == "adam":
             return FirstOrder(self.loss, self.optimizer)
         if method == "gauss_newton":

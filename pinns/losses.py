@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -20,14 +19,14 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from pinns.conditions import Term
-from pinns.contraction import contract
-from pinns.domain import AxisPoints, Box
+from pinns.domain import AxisPoints
 from pinns.evaluation import along, coordinates_at, scattered_values, with_lifts
 from pinns.faces import FaceBatch, FaceForm, PreparedFaces, face_form, face_values
 from pinns.pointwise import MLP
 from pinns.problem import Problem
-from pinns.program import Program, trace
+from pinns.program import trace
 from pinns.separable import Params, Separable
+from pinns.slabs import Reduction, TermPlan, count_slabs
 
 
 # Grid values per slab. On CPU a slab of residuals should stay in the second-level
@@ -62,6 +61,8 @@ class GridLoss:
         slab_values: grid values handled at a time; default by backend.
         terms: numbers of the problem's terms to add up, without `Data` conditions;
             by default everything.
+        batch_faces: contract linear conditions on faces together. A `Reduction` needs
+            a term that is contracted by itself.
 
     Calling it with `(params, prepared)` returns `(total, groups)`: the weighted total
     and the mean square of every group in `problem.groups`.
@@ -76,6 +77,7 @@ class GridLoss:
         *,
         slab_values: int | None = None,
         terms: Sequence[int] | None = None,
+        batch_faces: bool = True,
     ):
         self.problem, self.model = problem, model
         self.counts, self.dtype = counts, jnp.dtype(dtype)
@@ -89,7 +91,9 @@ class GridLoss:
         if terms is not None:
             chosen, self.data = tuple(problem.terms[i] for i in terms), ()
         self.plans = [self._plan(term, slab_values) for term in chosen]
-        self.batches = {} if isinstance(model, MLP) else self._face_batches(model)
+        self.batches = {}
+        if batch_faces and not isinstance(model, MLP):
+            self.batches = self._face_batches(model)
         d = problem.box.dimension
         self.orders = [
             max(
@@ -122,25 +126,65 @@ class GridLoss:
     def __call__(
         self, params: Params, prepared: Prepared
     ) -> tuple[Float[Array, ""], Float[Array, " g"]]:
-        problem = self.problem
-        if isinstance(self.model, MLP):
-            values = self._pointwise_values(self.model, params, prepared)
-        else:
-            values = self._separable_values(self.model, params, prepared)
-        groups = dict.fromkeys(problem.groups, jnp.zeros((), self.dtype))
+        values = self.mean_squares(params, prepared)
         total = jnp.zeros((), self.dtype)
-        for plan, value in zip(self.plans, values, strict=True):
-            total = total + plan.term.weight * value
-            share = plan.term.weight / self.group_weight(plan.term.group)
-            groups[plan.term.group] += share * lax.stop_gradient(value)
-        for unknown, data in self.data:
-            value = self._data_mean_square(params, unknown, data)
-            total = total + data.weight * value
-            groups[data.group(problem.box)] += lax.stop_gradient(value)
-        return total, jnp.stack(list(groups.values()))
+        for (_, weight, _), value in zip(self.members, values, strict=True):
+            total = total + weight * value
+        return total, self.by_group([lax.stop_gradient(v) for v in values])[1]
+
+    @property
+    def members(self) -> list[tuple[int, float, float]]:
+        """Of every term, then every `Data`: (group, weight in the loss, in reports)."""
+        index = {name: i for i, name in enumerate(self.problem.groups)}
+        terms = [plan.term for plan in self.plans]
+        out = [
+            (index[t.group], t.weight, t.weight / self.group_weight(t.group))
+            for t in terms
+        ]
+        groups = [data.group(self.problem.box) for _, data in self.data]
+        weights = [data.weight for _, data in self.data]
+        return out + [(index[g], w, 1.0) for g, w in zip(groups, weights, strict=True)]
+
+    def mean_squares(
+        self,
+        params: Params,
+        prepared: Prepared,
+        reductions: Mapping[int, Reduction] | None = None,
+    ) -> list[Array]:
+        """Returns the mean square of every term, then of every `Data` condition.
+
+        Where `reductions` has an entry for a term, its result for every slab of the
+        grid instead, (slabs, ...), which has gradients by everything that enters it.
+        """
+        reductions = reductions or {}
+        if isinstance(self.model, MLP):
+            values = self._pointwise_values(self.model, params, prepared, reductions)
+        else:
+            values = self._separable_values(self.model, params, prepared, reductions)
+        errors = [self.data_errors(params, i) for i in range(len(self.data))]
+        return values + [jnp.mean(e**2) for e in errors]
+
+    def by_group(
+        self, values: Sequence[Array]
+    ) -> tuple[Float[Array, " g"], Float[Array, " g"]]:
+        """Returns every group's share of the loss, and its mean square as reported.
+
+        Args:
+            values: from `mean_squares`.
+        """
+        zero = jnp.zeros((), self.dtype)
+        shares, means = ([zero] * len(self.problem.groups) for _ in range(2))
+        for (group, weight, share), value in zip(self.members, values, strict=True):
+            shares[group] = shares[group] + weight * value
+            means[group] = means[group] + share * value
+        return jnp.stack(shares), jnp.stack(means)
 
     def _separable_values(
-        self, model: Separable, params: Params, prepared: Prepared
+        self,
+        model: Separable,
+        params: Params,
+        prepared: Prepared,
+        reductions: Mapping[int, Reduction],
     ) -> list[Array]:
         problem = self.problem
         unknowns = len(problem.unknowns)
@@ -175,16 +219,24 @@ class GridLoss:
         for i, (plan, hoisted) in enumerate(
             zip(self.plans, prepared.hoisted, strict=True)
         ):
-            if values[i] is None:
+            if i in reductions:
+                values[i] = plan.reduced(
+                    model, table, cores, hoisted, reductions[i], memo
+                )
+            elif values[i] is None:
                 values[i] = plan.mean_square(
                     model, table, cores, hoisted, prepared.weights, memo
                 )
         return values
 
     def _pointwise_values(
-        self, model: MLP, params: Params, prepared: Prepared
+        self,
+        model: MLP,
+        params: Params,
+        prepared: Prepared,
+        reductions: Mapping[int, Reduction],
     ) -> list[Array]:
-        def values(plan: TermPlan, hoisted: tuple) -> Array:
+        def values(i: int, plan: TermPlan, hoisted: tuple) -> Array:
             leaves = []
             for unknown, orders, selectors in plan.program.leaves:
                 placed = coordinates_at(
@@ -202,20 +254,23 @@ class GridLoss:
 
             fixed, moving = hoisted
             found = plan.program.evaluate((*fixed, *moving), combine)
+            if i in reductions:
+                return reductions[i].function(found, reductions[i].rows)[None]
             return plan.mean(found, plan.own_weights(prepared.weights))
 
-        return [
-            values(*pair) for pair in zip(self.plans, prepared.hoisted, strict=True)
-        ]
+        pairs = zip(self.plans, prepared.hoisted, strict=True)
+        return [values(i, *pair) for i, pair in enumerate(pairs)]
 
     def group_weight(self, group: str) -> float:
         """Returns the sum of the weights of the terms reported under one name."""
         return sum(p.term.weight for p in self.plans if p.term.group == group)
 
-    def _data_mean_square(self, params, unknown: int, data) -> Array:
+    def data_errors(self, params: Params, index: int) -> Float[Array, " n"]:
+        """Returns model minus measurement at the points of a `Data` condition."""
+        unknown, data = self.data[index]
         points = jnp.asarray(data.points, self.dtype)
         values = scattered_values(self.problem, self.model, params, points, unknown)
-        return jnp.mean((values - jnp.asarray(data.values, self.dtype)) ** 2)
+        return values - jnp.asarray(data.values, self.dtype)
 
     def _face_batches(self, model: Separable) -> dict[int, tuple[FaceBatch, list]]:
         """Returns per unknown the linear faces and the numbers of their plans."""
@@ -244,196 +299,9 @@ class GridLoss:
         )
         slabs = 1
         if all(s == "interior" for s in term.selectors):
-            slabs = _slabs(shape, slab_values)
+            slabs = count_slabs(shape, slab_values)
         slab = (shape[0] // slabs, *shape[1:])
         function = with_lifts(self.problem, term)
         coordinate_shapes = [along(n, i, len(slab)) for i, n in enumerate(slab)]
         program = trace(function, slab, self.dtype, coordinate_shapes)
         return TermPlan(term, program, shape, slabs, box)
-
-
-@dataclass(frozen=True)
-class TermPlan:
-    """One term: its program for a slab of the grid, and the number of slabs."""
-
-    term: Term
-    program: Program
-    shape: tuple[int, ...]
-    slabs: int
-    box: Box
-
-    def prepare(self, coordinates: Sequence[Array]) -> tuple:
-        """Returns (fixed, moving): moving values have a leading slab axis."""
-        placed = coordinates_at(self.box, self.term.selectors, coordinates)
-        fixed_count = self.program.num_fixed
-        if self.slabs == 1:
-            values = self.program.prepare(placed)
-            return values[:fixed_count], values[fixed_count:]
-        first = placed[0].reshape(self.slabs, -1, *placed[0].shape[1:])
-        one = self.program.prepare([first[0], *placed[1:]])
-        moving = lax.map(
-            lambda c: self.program.prepare([c, *placed[1:]])[fixed_count:], first
-        )
-        return one[:fixed_count], moving
-
-    def mean_square(self, model, jets, cores, hoisted, weights, memo) -> Array:
-        """Returns the mean square over points, summed over equations.
-
-        Partial products in `memo` (a dict per unknown) are shared among terms: the
-        faces of a box differ from its interior, and from each other, on one axis.
-        """
-        weights = self.own_weights(weights)
-        if self.slabs == 1:
-            fixed, moving = hoisted
-            return self._slab(model, jets, cores, (*fixed, *moving), weights, memo)
-        return self._slabbed(model, jets, cores, hoisted, weights)
-
-    def _slab(self, model, jets, cores, hoisted, weights, memo) -> Array:
-        def grid(terms, known):
-            return _linear_combination(
-                model, cores, jets, self.program, terms, known, memo
-            )
-
-        return self.mean(self.program.evaluate(hoisted, grid), weights)
-
-    def own_weights(self, weights) -> list[Array] | None:
-        """Returns this term's weights per axis; equal ones at end points."""
-        if weights is None:
-            return None
-        return [
-            w if s == "interior" else jnp.full(n, 1.0 / n, w.dtype)
-            for w, s, n in zip(weights, self.term.selectors, self.shape, strict=True)
-        ]
-
-    def mean(self, values: Sequence[Array], weights) -> Array:
-        """Returns this slab's share of the mean square, summed over equations."""
-        if weights is None:
-            points = math.prod(self.shape)
-            sums = [jnp.sum(jnp.square(v)) for v in values]
-            return jnp.sum(jnp.stack(sums)) / points
-        sums = [_weighted_sum(jnp.square(v), weights) for v in values]
-        return jnp.sum(jnp.stack(sums))
-
-    def _slabbed(self, model, jets, cores, hoisted, weights) -> Array:
-        n = self.shape[0] // self.slabs
-        fixed, moving = hoisted
-        inner = [[[value for value, *_ in jet] for jet in row] for row in jets]
-        first = [
-            [value.reshape(self.slabs, n, *value.shape[1:]) for value in row[0]]
-            for row in inner
-        ]
-        rest = [row[1:] for row in inner]
-        steps = weights[0].reshape(self.slabs, n) if weights is not None else None
-
-        def value(first, rest, cores, moving, step):
-            rows = [
-                [[(value,) for value in jet] for jet in (f, *r)]
-                for f, r in zip(first, rest, strict=True)
-            ]
-            w = None if weights is None else [step, *weights[1:]]
-            known = (*fixed, *moving)
-            own: list[dict] = [{} for _ in rows]
-            return self._slab(model, rows, cores, known, w, own)
-
-        return _scan_sum(value, first, (rest, cores), (moving, steps))
-
-
-def _scan_sum(value, first, shared, moving) -> Array:
-    """Returns sum_k value(first[k], *shared, *moving[k]), differentiated on the way.
-
-    The forward pass already forms the gradients slab by slab, while a slab's values
-    are in cache; the backward pass only scales them.
-    """
-
-    @jax.custom_vjp
-    def total(first, shared, moving):
-        def body(carry, slab):
-            return carry + value(slab[0], *shared, *slab[1]), None
-
-        zero = jnp.zeros((), jax.tree.leaves(first)[0].dtype)
-        return lax.scan(body, zero, (first, moving))[0]
-
-    def forward(first, shared, moving):
-        def body(carry, slab):
-            def of(f, s):
-                return value(f, *s, *slab[1])
-
-            out, (g_first, g_shared) = jax.value_and_grad(of, (0, 1))(slab[0], shared)
-            return (carry[0] + out, jax.tree.map(jnp.add, carry[1], g_shared)), g_first
-
-        zero = jnp.zeros((), jax.tree.leaves(first)[0].dtype)
-        start = (zero, jax.tree.map(jnp.zeros_like, shared))
-        (out, g_shared), g_first = lax.scan(body, start, (first, moving))
-        return out, (g_first, g_shared)
-
-    def backward(gradients, cotangent):
-        g_first, g_shared = jax.tree.map(lambda g: cotangent * g, gradients)
-        return g_first, g_shared, None
-
-    total.defvjp(forward, backward)
-    return total(first, shared, moving)
-
-
-def _linear_combination(
-    model: Separable,
-    cores: Sequence[Array | None],
-    jets: Sequence[Sequence[Sequence[Sequence[Array]]]],
-    program: Program,
-    terms: Mapping,
-    known: Mapping[int, Array],
-    memo: Sequence[dict],
-) -> Array:
-    """Contracts `{(leaf, multiplier ids per axis): coefficient}` on the grid.
-
-    jets: `[unknown][axis][order]`, a factor's rows at the collocation points and,
-    where conditions need them, at both ends of the axis.
-    """
-    by_unknown: dict[int, dict[tuple, float]] = {}
-    for (leaf, multipliers), coefficient in terms.items():
-        unknown, orders, selectors = program.leaves[leaf]
-        versions = tuple(
-            # Multipliers are numbered within their program, which the key must name.
-            (order, selector, ids, id(program) if ids else None)
-            for order, selector, ids in zip(orders, selectors, multipliers, strict=True)
-        )
-        group = by_unknown.setdefault(unknown, {})
-        group[versions] = group.get(versions, 0.0) + coefficient
-    parts = []
-    for unknown, group in by_unknown.items():
-
-        def factor(axis, version, row=jets[unknown]):
-            order, selector, ids, _ = version
-            value = _selected(row[axis][order], selector)
-            for i in ids:
-                scale = known[i].reshape(-1)
-                value = value * scale.reshape(-1, *(1,) * (value.ndim - 1))
-            return value
-
-        parts.append(
-            contract(model, cores[unknown], group, factor, program.shape, memo[unknown])
-        )
-    return sum(parts[1:], start=parts[0])
-
-
-def _selected(parts: Sequence[Array], selector: str) -> Array:
-    """Returns rows of a factor given as (at collocation points, at both ends)."""
-    if selector == "interior":
-        return parts[0]
-    return {"lower": parts[1][:1], "upper": parts[1][1:], "ends": parts[1]}[selector]
-
-
-def _weighted_sum(values: Array, weights: Sequence[Array]) -> Array:
-    for w in reversed(weights):
-        values = values @ w
-    return values
-
-
-def _slabs(shape: tuple[int, ...], slab_values: int) -> int:
-    """Returns into how many equal slabs of the first axis the grid is cut."""
-    rows, row_values = shape[0], math.prod(shape[1:])
-    fitting = [
-        count
-        for count in range(1, rows + 1)
-        if rows % count == 0 and rows // count * row_values <= slab_values
-    ]
-    return min(fitting, default=rows)

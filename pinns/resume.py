@@ -14,6 +14,8 @@ from jaxtyping import Array
 from pinns.settings import LearningRate
 from pinns.solution import Solution
 from pinns.solve import solve
+from pinns.solvers.weighted import WeightedState
+from pinns.weighting.choice import restored
 
 
 def resume(
@@ -83,6 +85,7 @@ def resume(
         seconds=seconds,
         dtype=solution.dtype,
         loss=settings.get("loss", "grid"),
+        weighting=restored(settings.get("weighting")),
         progress=progress,
         throw=throw,
         start=solution,
@@ -110,9 +113,9 @@ def _check_state(solution: Solution, learning_rate, optimizer) -> None:
     chosen = optax.adam(learning_rate) if optimizer is None else optimizer
     with solution.precision():
         state = jax.eval_shape(chosen.init, solution.params)
-    expected, found = (
-        str(jax.tree.structure(s)) for s in (solution.optimizer_state, state)
-    )
+    kept = solution.optimizer_state
+    kept = kept.optimizer if isinstance(kept, WeightedState) else kept
+    expected, found = (str(jax.tree.structure(s)) for s in (kept, state))
     if expected != found:
         raise ValueError(
             "pinns.resume: `optimizer` (or a `learning_rate` schedule) must be of the "

@@ -23,6 +23,8 @@ from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.separable import CP, Separable, TensorTrain
 from pinns.solvers.quasi_newton import MAX_DENSE
+from pinns.weighting.choice import restored, scheme
+from pinns.weighting.scheme import Scheme
 
 
 # What each method is, for help texts and errors.
@@ -77,6 +79,7 @@ class Settings:
     loss: str
     options: dict[str, Any] = field(default_factory=dict)
     engine: Engine = field(default_factory=lambda: Engine())
+    weighting: Scheme | None = None
 
     def describe(self) -> dict[str, Any]:
         """Returns JSON-able values; functions appear as `"custom"`."""
@@ -96,6 +99,8 @@ class Settings:
             "loss": self.loss,
             **self.options,
         }
+        if self.weighting is not None:
+            described["weighting"] = self.weighting.describe()
         if self.key is not None:
             described["key"] = np.asarray(jax.random.key_data(self.key)).tolist()
             described["key_impl"] = str(jax.random.key_impl(self.key))
@@ -189,7 +194,7 @@ def _products_too_large(model: Separable) -> bool:
 def check(
     problem, model, method, key, points, steps, learning_rate, optimizer, sampling,
     redraw_every, seconds, dtype, loss, basis, size, starts, start, progress,
-    engine,
+    engine, weighting,
 ) -> tuple[Settings, Model | None]:  # fmt: skip
     """Returns the settings and the model, or raises naming the argument at fault."""
     owner = "pinns.solve"
@@ -221,7 +226,9 @@ def check(
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "redraw_every": redraw_every,
+        "weighting": weighting,
     }
+    chosen = scheme(weighting, owner)
     given = [name for name, value in first.items() if value is not None]
     others = {"points": points, "steps": steps, "sampling": sampling, "start": start}
     iterative = [name for name, value in others.items() if value is not None]
@@ -286,7 +293,9 @@ def check(
             f"{owner}: `redraw_every` needs a random `sampling` (uniform or "
             f"stratified) on some axis, got {sampling!r}"
         )
-    loss = _loss(owner, loss, method, model, redraw_every, engine)
+    if chosen is not None:
+        chosen.check(owner, problem, redraw_every)
+    loss = _loss(owner, loss, method, model, redraw_every, engine, chosen)
     if engine.given:
         check_engine(owner, engine, method, problem, counts, start, ITERATIVE)
     if loss == "grid" and method in ITERATIVE:
@@ -311,6 +320,7 @@ def check(
             if value is not None
         },
         engine=engine,
+        weighting=chosen,
     )
     if start is not None:
         _check_start(owner, start, problem, model, settings)
@@ -339,16 +349,17 @@ def default_points(problem: Problem, model: Model | None, method: str) -> int:
 
 
 def _loss(
-    owner: str, loss: str, method: str, model, redraw_every, engine: Engine
+    owner: str, loss: str, method: str, model, redraw_every, engine: Engine, weighting
 ) -> str:
     spread = engine.count > 1 and method in ("adam", "lbfgs", "ssbroyden")
-    if isinstance(model, MLP) or redraw_every is not None or spread:
+    if weighting is not None or isinstance(model, MLP) or redraw_every or spread:
         if loss == "factored":
             what = "a pointwise model" if isinstance(model, MLP) else "redrawn points"
             what = f"{engine.count} devices" if spread else what
+            what = what if weighting is None else f"weighting={weighting.name!r}"
             raise ValueError(
                 f"{owner}: loss='factored' needs a separable model, points that stay "
-                f"the same, and one device, got {what}"
+                f"the same, one device and no weighting, got {what}"
             )
         return "grid"
     if method == "newton":
@@ -425,6 +436,17 @@ def _check_start(owner, start, problem, model, settings: Settings) -> None:
             f"{owner}: `start` must be a solution of the same problem, model and "
             f"dtype, got {start!r} with {start.model!r} in {start.dtype} of "
             f"{start.problem.origin or start.problem!r}"
+        )
+    held = restored(start.settings.get("weighting"))
+    if settings.weighting != held:
+        raise ValueError(
+            f"{owner}: `weighting` must be that of `start`, {held!r}, "
+            f"got {settings.weighting!r}"
+        )
+    if held is not None and list(settings.counts) != start.settings["points"]:
+        raise ValueError(
+            f"{owner}: `points` must be those of `start` with a weighting, "
+            f"{start.settings['points']}, got {list(settings.counts)}"
         )
     adam = settings.method == "adam" and start.settings.get("method") == "adam"
     remade = start.settings.get("remade", False)  # rounded, converted or grown

@@ -25,6 +25,7 @@ from pinns.problem import Problem
 from pinns.separable import Separable
 from pinns.settings import LearningRate, check
 from pinns.solution import Solution
+from pinns.weighting import Scheme
 
 
 def solve(
@@ -42,6 +43,7 @@ def solve(
     seconds: float | None = None,
     dtype: str | None = None,
     loss: str = "auto",
+    weighting: str | Scheme | None = None,
     basis: str | None = None,
     size: int | tuple[int, ...] | None = None,
     starts: int | None = None,
@@ -94,6 +96,10 @@ def solve(
         dtype: `"float32"` (default for Adam) or `"float64"` (otherwise).
         loss: `"factored"`, `"grid"`, or `"auto"`: factored for the terms where that
             is possible and cheaper, see `pinns.factored`.
+        weighting: of Adam, on the grid: weights of terms or points that adapt, one of
+            `self_adaptive`, `causal`, `gradient_norm`, `ntk`, `relobralo`, or a scheme
+            of `pinns.weighting` with its options. `Solution.history.loss` is then the
+            weighted loss, its groups stay the plain mean squares.
         basis, size: of `direct`, `newton`, and `als` without a model: kind of fixed
             basis (see `pinns.factors.BASES`) and number of functions per axis.
         starts: of `als`: random starts run side by side, the best is kept.
@@ -140,7 +146,7 @@ def solve(
     settings, chosen = check(
         problem, model, method, key, points, steps, learning_rate, optimizer,
         sampling, redraw_every, seconds, dtype, loss, basis, size, starts, start,
-        progress, Engine(devices, checkpoint, log, on_error),
+        progress, Engine(devices, checkpoint, log, on_error), weighting,
     )  # fmt: skip
     with precision(settings.dtype):
         if optimizer is None:

@@ -24,6 +24,8 @@ from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.separable import MODELS
 from pinns.solution import History, Solution
+from pinns.solvers.weighted import WeightedState, no_rows
+from pinns.weighting.choice import restored
 
 
 FORMAT = 1
@@ -116,7 +118,9 @@ def load(
         dtype = description["dtype"]
         with precision(dtype):
             params = _restore_params(problem, model, dtype, arrays)
-            state = _restore_optimizer(params, arrays, description, optimizer)
+            state = _restore_optimizer(
+                problem, model, params, arrays, description, optimizer
+            )
         history = History(
             problem.groups,
             **{
@@ -222,16 +226,30 @@ def _restore_params(problem: Problem, model, dtype: str, arrays: dict):
     return _unflatten("params", template, arrays)
 
 
-def _restore_optimizer(params, arrays, description, optimizer):
+def _restore_optimizer(problem, model, params, arrays, description, optimizer):
     """Returns the optimizer state, or None if its optimizer is not known."""
-    rate = description["settings"].get("learning_rate")
-    if description["settings"].get("remade"):  # rounded, converted or grown
+    settings = description["settings"]
+    rate = settings.get("learning_rate")
+    if settings.get("remade"):  # rounded, converted or grown
         return None
     if optimizer is None and isinstance(rate, (int, float)):
         optimizer = optax.adam(rate)
     if optimizer is None:
         return None
-    return _unflatten("optimizer", jax.eval_shape(optimizer.init, params), arrays)
+    template = jax.eval_shape(optimizer.init, params)
+    scheme = restored(settings.get("weighting"))
+    if scheme is not None:
+        weights = jax.eval_shape(
+            lambda: scheme.init(
+                problem,
+                tuple(settings["points"]),
+                pointwise=model.pointwise,
+                dtype=description["dtype"],
+            )
+        )
+        none = jax.eval_shape(lambda: no_rows(problem, description["dtype"]))
+        template = WeightedState(template, weights, none)
+    return _unflatten("optimizer", template, arrays)
 
 
 def _flatten(prefix: str, tree: Any) -> dict[str, np.ndarray]:

@@ -82,11 +82,7 @@ def _between(unit: Array, a: Bound, b: Bound) -> Array:
 
 def _check(name: str, key: Array, n: int, a: Bound, b: Bound, dtype: DTypeLike) -> None:
     where = f"jaxcore.sampling.{name}"
-    typed = jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key)
-    if not typed or key.shape != ():
-        raise TypeError(
-            f"{where}: `key` must be a typed key, jax.random.key(seed), got {key!r}"
-        )
+    check_key(where, key)
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"{where}: `n` must be a positive integer, got {n!r}")
     numbers = isinstance(a, int | float) and isinstance(b, int | float)
@@ -94,6 +90,20 @@ def _check(name: str, key: Array, n: int, a: Bound, b: Bound, dtype: DTypeLike) 
         raise ValueError(
             f"{where}: `a` and `b` must be finite with a < b, got a={a!r}, b={b!r}"
         )
+    check_dtype(where, dtype)
+
+
+def check_key(where: str, key: Array) -> None:
+    """Raises TypeError unless `key` is one typed key."""
+    typed = jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key)
+    if not typed or key.shape != ():
+        raise TypeError(
+            f"{where}: `key` must be a typed key, jax.random.key(seed), got {key!r}"
+        )
+
+
+def check_dtype(where: str, dtype: DTypeLike) -> None:
+    """Raises ValueError unless `dtype` is floating and enabled."""
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"{where}: `dtype` must be floating, got {dtype!r}")
     if jax.dtypes.canonicalize_dtype(dtype) != jnp.dtype(dtype):

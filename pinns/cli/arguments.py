@@ -14,6 +14,7 @@ from pinns.factors import ACTIVATIONS, BASES, INITIALIZERS, NETWORKS
 from pinns.pointwise import MLP
 from pinns.separable import MODELS
 from pinns.settings import DTYPES, LOSSES, METHODS
+from pinns.weighting import SCHEMES
 
 
 MODEL_CLASSES: dict[str, type] = {**MODELS, MLP.name: MLP}
@@ -157,6 +158,12 @@ class Solve:
             help=_choices("How the residual's norm is computed", LOSSES),
         ),
     ] = "auto"
+    weighting: Annotated[
+        str | None,
+        _numbers(
+            _choices("Weights of adam that adapt", SCHEMES), "those given once", "NAME"
+        ),
+    ] = None
     basis: Annotated[
         str | None,
         _numbers(

@@ -125,6 +125,7 @@ def _solve(command: Solve) -> int:
         "seconds": command.seconds,
         "dtype": command.dtype,
         "loss": command.loss,
+        "weighting": command.weighting,
         "basis": command.basis,
         "size": integers(owner, "size", command.size),
         "starts": command.starts,

@@ -208,6 +208,7 @@ def test_arguments_reach_solve(monkeypatch):
         "--points", "6", "7", "--sampling", "uniform", "chebyshev",
         "--redraw-every", "2", "--steps", "9", "--learning-rate", "0.5",
         "--loss", "factored", "--basis", "legendre", "--size", "5", "--starts", "3",
+        "--weighting", "causal",
         "--dtype", "float64", "--seconds", "4", "--seed", "11", "--no-progress",
         "--devices", "2", "--checkpoint", "kept",
     )  # fmt: skip
@@ -220,6 +221,7 @@ def test_arguments_reach_solve(monkeypatch):
         "points": (6, 7), "sampling": ("uniform", "chebyshev"), "redraw_every": 2,
         "steps": 9, "learning_rate": 0.5, "dtype": "float64", "seconds": 4.0,
         "progress": False, "loss": "factored", "basis": "legendre", "size": 5,
+        "weighting": "causal",
         "starts": 3, "devices": 2, "checkpoint": Path("kept"),
     }  # fmt: skip
 
