@@ -62,6 +62,8 @@ class Run:
         self.compile_seconds: float | None = None
         self.step_seconds = 0.0
         self.recent: dict[str, float] = {}
+        # Steps undone by nonfinite="skip": in all, and whether all since the last log.
+        self.undone, self.stuck = 0, False
         self.evaluated: tuple[int, dict[str, Any]] = (-1, {})
 
     def open(self, task: Task, state: Any) -> None:
@@ -122,7 +124,8 @@ class Run:
         arguments, offset = self._arguments(buffer)
         none = self.steps(self.carry, *arguments, np.int32(offset), np.int32(0))
         jax.block_until_ready(none)
-        self.compile_seconds = time.perf_counter() - began
+        now = time.perf_counter()
+        self.compile_seconds, self.logged = now - began, (self.step, now)
         self._event("compiled", seconds=round(self.compile_seconds, 4))
 
     def _call(self, buffer: Buffer) -> Any:
@@ -192,6 +195,9 @@ class Run:
             return
         rate = (self.step - before) / max(now - began, 1e-9)
         values = _means(self.pending)
+        if self.plan.skip:
+            undone = sum(int(rows[SKIPPED].sum()) for rows in self.pending)
+            self.undone, self.stuck = self.undone + undone, values[SKIPPED] == 1.0
         self.pending, self.logged = [], (self.step, now)
         logger = self.logger
         if logger is not None:
@@ -245,6 +251,15 @@ class Run:
         (received,) = self.layout.agreed(self.signals.received)
         self._heed(received)
         self._event("end", result=result)
+        if self.stuck:
+            taken = self.step - self.start
+            warnings.warn(
+                f"{OWNER}: nonfinite='skip' undid every step since the last row of the "
+                f"log, {self.undone} of the {taken} steps of this run: they gave NaN "
+                "or Inf, and the state no longer changes",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def _heed(self, received: int) -> None:
         """Ends the run after a signal, with a checkpoint if there is a folder."""
