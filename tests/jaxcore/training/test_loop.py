@@ -314,6 +314,21 @@ def test_gan_like_states_of_any_structure():
     assert one.state[0][2] is None
 
 
+def test_refused_averages():
+    with pytest.raises(TypeError, match=r"Ema: `decay` must be a number .* got 'x'"):
+        Ema("x")
+    with pytest.raises(TypeError, match="Ema: `of` must be the name of .* got 3"):
+        Ema(0.9, of=3)
+    assert repr(Ema(np.float64(0.5))) == "Ema(decay=0.5, of='params')"
+
+
+def test_descriptions_that_json_has_not_are_refused(tmp_path):
+    batches = _simple.batches()
+    batches.describe = lambda: {"file": np.ones(2)}
+    with pytest.raises(TypeError, match=r"`batches\.describe` must return JSON"):
+        _simple.fit(1, batches=batches, checkpoint=tmp_path)
+
+
 def changed(**parts):
     def step(state, batch, key):
         return {**state, **parts}, {"loss": jnp.zeros(())}
@@ -330,6 +345,26 @@ KEY = jax.random.key(0)
         ({"task": _simple.step}, TypeError, "`task` must be a .*Task, got a function"),
         ({"batches": [1]}, TypeError, "`batches` must be ArrayBatches.* got a list"),
         ({"evaluate_on": 3}, TypeError, "`evaluate_on` must be .* got a int"),
+        (
+            {"task": training.Task(None, _simple.step)},
+            TypeError,
+            r"`task\.init` must be a function, got None",
+        ),
+        (
+            {"task": training.Task(_simple.init, None)},
+            TypeError,
+            r"`task\.step` must be a function, got None",
+        ),
+        (
+            {"task": _simple.TASK._replace(evaluate=3)},
+            TypeError,
+            r"`task\.evaluate` must be a function, got 3",
+        ),
+        ({"callbacks": print}, TypeError, "`callbacks` must be a list of functions"),
+        ({"callbacks": None}, TypeError, "`callbacks` must be a list .* got None"),
+        ({"callbacks": [3]}, TypeError, r"`callbacks` must be a list .* got \[3\]"),
+        ({"ema": "x"}, TypeError, r"`ema` must be a number in \[0, 1\) .* got 'x'"),
+        ({"ema": True}, TypeError, r"`ema` must be a number .* got True"),
         ({"key": 3}, TypeError, "`key` must be a typed random key .* got 3"),
         ({"key": jax.random.split(KEY)}, TypeError, "`key` must be a typed random key"),
         ({"steps": -1}, ValueError, "`steps` must be an integer of at least 0, got -1"),
