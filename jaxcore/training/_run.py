@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcore.training._arguments import Options, identity
+from jaxcore.training._metrics import SKIPPED
 from jaxcore.training._prefetch import Buffer, Feed
 from jaxcore.training._setup import Evaluator, prepare
 from jaxcore.training._signals import Signals
-from jaxcore.training._steps import SKIPPED, Carry, Plan, compiled
+from jaxcore.training._steps import Carry, Plan, compiled
 from jaxcore.training.checkpoint import Store
 from jaxcore.training.logging import Log, Logger
 from jaxcore.training.nonfinite import explain
@@ -149,7 +150,7 @@ class Run:
             self._check_replicas(carry)
         before, self.carry, self.step = self.step, carry, self.step + count
         self.pending.append(rows)
-        self.recent = _means([rows])
+        self.recent = _means([rows], self.plan.skip)
         progress = Progress(before, self.step, *self._visible(carry), rows, seconds)
         said = [callback(progress) for callback in self.callbacks]
         return next((s for s in said if s), None)
@@ -194,7 +195,7 @@ class Run:
         if self.step == before or not self.pending:
             return
         rate = (self.step - before) / max(now - began, 1e-9)
-        values = _means(self.pending)
+        values = _means(self.pending, self.plan.skip)
         if self.plan.skip:
             undone = sum(int(rows[SKIPPED].sum()) for rows in self.pending)
             self.undone, self.stuck = self.undone + undone, values[SKIPPED] == 1.0
@@ -396,7 +397,7 @@ def _finite(rows: dict[str, np.ndarray]) -> bool:
     )
 
 
-def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+def _means(parts: list[dict[str, np.ndarray]], skip: bool) -> dict[str, Any]:
     """Returns the mean of every metric over steps, those undone left out."""
     names = parts[0]
     whole = {
@@ -404,11 +405,12 @@ def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, Any]:
         for name in names
     }
     taken = np.ones(len(next(iter(whole.values()), ())), bool)
-    if SKIPPED in whole:
+    if skip:
         taken = whole[SKIPPED] == 0
     found = {}
     for name, values in whole.items():
-        counted = values if name == SKIPPED or not taken.any() else values[taken]
+        whole_period = (skip and name == SKIPPED) or not taken.any()
+        counted = values if whole_period else values[taken]
         mean = counted.mean(axis=0)
         found[name] = float(mean) if mean.ndim == 0 else mean.tolist()
     return found

@@ -319,7 +319,7 @@ def test_refused(options, message):
 def test_refused_kinds():
     with pytest.raises(TypeError, match="Checkpoint: `folder` must be a folder, got 3"):
         training.Checkpoint(3)
-    with pytest.raises(TypeError, match="`config` must be a dataclass or .* got 3"):
+    with pytest.raises(TypeError, match=r"`config` must be a dataclass or .* got 3"):
         training.Checkpoint("x", config=3)
 
 
@@ -330,6 +330,18 @@ def test_scalars_of_numpy_and_jax_as_options(tmp_path):
     assert result.step == 4
     again = save(tmp_path, 6, ema=jnp.float32(0.5), accumulate=2)
     assert (again.resumed, type(again.step)) == (4, int)
+
+
+def test_a_metric_that_gives_no_order_is_refused(tmp_path):
+    def vector(state, batch, key=None):
+        metrics = {"groups": batch["x"][:2]}
+        return metrics if key is None else (state, metrics)
+
+    task = training.Task(_simple.init, vector, vector)
+    evaluated = {"evaluate_every": 4, "evaluate_on": _simple.batches()}
+    for metric in ("groups", "evaluate/groups"):
+        with pytest.raises(ValueError, match=rf"got '{metric}' of shape \(2,\)"):
+            save(tmp_path, task=task, keep_best=1, metric=metric, **evaluated)
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,21 @@ def test_wrong_number_of_rows_is_refused():
         _simple.fit(1, batches=source)
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_batches_that_change_their_shape_are_named(every):
+    def read(step, rows):
+        batch = {k: v[:8][rows] for k, v in _simple.points().items()}
+        return {**batch, "y": batch["y"][:5]} if step == 4 else batch
+
+    source = training.FunctionBatches(read, 8, every=every)
+    with pytest.raises(
+        ValueError,
+        match=r"read\(4, ...\) unlike read\(0, ...\): .* batch\['y'\]: "
+        r"float32\[8\] became float32\[5\]",
+    ):
+        _simple.fit(6, batches=source)
+
+
 def test_float64_batches_follow_the_caller(x64):
     source = training.FunctionBatches(lambda s, rows: np.ones(2)[rows], 2)
     assert collect(source, stop=1)[0].batches.dtype == np.float64
