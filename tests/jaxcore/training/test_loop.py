@@ -481,7 +481,7 @@ EVALUATED = {"evaluate_every": 2, "evaluate_on": _simple.batches()}
         (
             {**EVALUATED, "task": _simple.TASK._replace(evaluate=lambda s, b: s)},
             TypeError,
-            r"name its metrics by|`task\.evaluate` must return metrics that are arrays",
+            r"`task\.evaluate` must return metrics that are arrays of real numbers",
         ),
         (
             {**EVALUATED, "task": _simple.TASK._replace(evaluate=lambda s, b: 3.0)},
