@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcore.training._values import as_json, check_key, integer, number
 from jaxcore.training.checkpoint import ON_ERROR, Checkpoint
 from jaxcore.training.data import Batches
 from jaxcore.training.ema import Ema
 from jaxcore.training.gradients import PRECISIONS
 from jaxcore.training.logging import Log
-from jaxcore.training.parallel import PARALLEL, is_key
+from jaxcore.training.parallel import PARALLEL
 from jaxcore.training.task import Task
 
 
@@ -53,31 +55,26 @@ def check(
             f"{OWNER}: `task` must be a jaxcore.training.Task, got a "
             f"{type(task).__name__}"
         )
+    for part in ("init", "step", "evaluate"):
+        function = getattr(task, part)
+        if not callable(function) and (part != "evaluate" or function is not None):
+            raise TypeError(
+                f"{OWNER}: `task.{part}` must be a function, got {function!r}"
+            )
     for name, source in (("batches", batches), ("evaluate_on", evaluate_on)):
         if source is not None and not isinstance(source, Batches):
             raise TypeError(
                 f"{OWNER}: `{name}` must be ArrayBatches, FunctionBatches or have "
                 f"their methods, got a {type(source).__name__}"
             )
-    if not is_key(key) or key.shape != ():
-        raise TypeError(
-            f"{OWNER}: `key` must be a typed random key such as jax.random.key(0), "
-            f"got {key!r}"
-        )
-    for name, value, least in (
-        ("steps", steps, 0),
-        ("accumulate", accumulate, 1),
-        ("evaluate_every", evaluate_every, 1),
-        ("chunk", chunk, 1),
-        ("start", start, 0),
-    ):
-        if value is None and name in ("evaluate_every", "chunk"):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(
-                f"{OWNER}: `{name}` must be an integer of at least {least}, got "
-                f"{value!r}"
-            )
+    check_key(OWNER, key)
+    steps = integer(OWNER, "steps", steps, 0)
+    accumulate = integer(OWNER, "accumulate", accumulate, 1)
+    start = integer(OWNER, "start", start, 0)
+    if evaluate_every is not None:
+        evaluate_every = integer(OWNER, "evaluate_every", evaluate_every, 1)
+    if chunk is not None:
+        chunk = integer(OWNER, "chunk", chunk, 1)
     for name, value, known in (
         ("parallel", parallel, PARALLEL),
         ("precision", precision, PRECISIONS),
@@ -95,12 +92,33 @@ def check(
         )
     _check_evaluation(task, batches, evaluate_every, evaluate_on)
     checkpoint, log = _storage(checkpoint, log)
+    if checkpoint is not None and batches is not None:
+        _description(batches)
     if not isinstance(ema, Ema | None):
+        if number(ema) is None:
+            raise TypeError(
+                f"{OWNER}: `ema` must be a number in [0, 1) or an Ema, got {ema!r}"
+            )
         ema = Ema(ema)
     return Options(
         batches, steps, key, accumulate, precision, ema, checkpoint, log,
         evaluate_every, evaluate_on, nonfinite, on_error, chunk, start,
     )  # fmt: skip
+
+
+def check_callbacks(callbacks: Any) -> tuple[Callable, ...]:
+    """Returns the callbacks.
+
+    Raises:
+        TypeError: they are no sequence of functions.
+    """
+    found = callbacks if isinstance(callbacks, Sequence) else [None]
+    if not all(callable(callback) for callback in found):
+        raise TypeError(
+            f"{OWNER}: `callbacks` must be a list of functions of a Progress, got "
+            f"{callbacks!r}"
+        )
+    return tuple(found)
 
 
 def _storage(checkpoint: Any, log: Any) -> tuple[Checkpoint | None, Log]:
@@ -175,5 +193,16 @@ def identity(options: Options) -> dict[str, Any]:
         "precision": options.precision,
         "nonfinite": options.nonfinite,
         "ema": None if ema is None else dataclasses.asdict(ema),
-        "batches": None if batches is None else batches.describe(),
+        "batches": None if batches is None else _description(batches),
     }
+
+
+def _description(batches: Batches) -> Any:
+    described = batches.describe()
+    try:
+        return as_json(described)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{OWNER}: `batches.describe` must return JSON values, got {described!r} "
+            f"({error})"
+        ) from None

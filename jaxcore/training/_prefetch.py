@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcore.training._steps import difference_of_tables
 from jaxcore.training.data import Batches
 from jaxcore.training.parallel import Layout
 
@@ -43,6 +44,7 @@ class Feed:
     ):
         self.source, self.layout, self.length = source, layout, length
         self.start, self.stop = start, stop
+        self._like: tuple[int, list[list[Any]]] | None = None
         self._queue: queue.Queue = queue.Queue(maxsize=DEPTH)
         self._closed = threading.Event()
         # The setting belongs to a thread; the reader must see the caller's.
@@ -112,20 +114,39 @@ class Feed:
         if source is None:
             return None
         if not self.stacked:
-            return self.layout.place(
-                read(source, first, self.layout), source.axes, stacked=False
-            )
+            rows = self._read(source, first)
+            return self.layout.place(rows, source.axes, stacked=False)
         wanted = range(max(first, step), min(first + self.length, self.stop))
-        rows = [read(source, s, self.layout) for s in wanted]
+        parts = [self._read(source, s) for s in wanted]
         before = max(first, step) - first
         # The shape is that of a full buffer; steps that are not taken get copies.
-        rows = [rows[0]] * before + rows
-        rows += [rows[-1]] * (self.length - len(rows))
-        stack = jax.tree.map(lambda *parts: np.stack(parts), *rows)
+        parts = [parts[0]] * before + parts
+        parts += [parts[-1]] * (self.length - len(parts))
+        stack = jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
         return self.layout.place(stack, source.axes, stacked=True)
+
+    def _read(self, source: Batches, step: int) -> Any:
+        """Returns a batch; raises if it is not like the first one that was read."""
+        batch = jax.tree.map(np.asarray, read(source, step, self.layout))
+        table = [
+            [f"batch{jax.tree_util.keystr(path)}", list(x.shape), _dtype(x)]
+            for path, x in jax.tree_util.tree_leaves_with_path(batch)
+        ]
+        first, expected = self._like = self._like or (step, table)
+        difference = difference_of_tables(expected, table)
+        if difference is not None:
+            raise ValueError(
+                f"jaxcore.training.fit: `batches` must keep shapes and dtypes, got "
+                f"read({step}, ...) unlike read({first}, ...): {difference}"
+            )
+        return batch
 
 
 def read(source: Batches, step: int, layout: Layout) -> Any:
     """Returns this process's rows of the batch of this step."""
     size = source.batch_size
     return source.read(step, slice(None) if size is None else layout.rows(size))
+
+
+def _dtype(x: np.ndarray) -> str:
+    return str(jax.dtypes.canonicalize_dtype(x.dtype))

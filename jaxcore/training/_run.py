@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcore.training._arguments import Options, identity
+from jaxcore.training._metrics import SKIPPED
 from jaxcore.training._prefetch import Buffer, Feed
 from jaxcore.training._setup import Evaluator, prepare
 from jaxcore.training._signals import Signals
-from jaxcore.training._steps import SKIPPED, Carry, Plan, compiled
+from jaxcore.training._steps import Carry, Plan, compiled
 from jaxcore.training.checkpoint import Store
 from jaxcore.training.logging import Log, Logger
 from jaxcore.training.nonfinite import explain
@@ -62,6 +63,8 @@ class Run:
         self.compile_seconds: float | None = None
         self.step_seconds = 0.0
         self.recent: dict[str, float] = {}
+        # Steps undone by nonfinite="skip": in all, and whether all since the last log.
+        self.undone, self.stuck = 0, False
         self.evaluated: tuple[int, dict[str, Any]] = (-1, {})
 
     def open(self, task: Task, state: Any) -> None:
@@ -122,7 +125,8 @@ class Run:
         arguments, offset = self._arguments(buffer)
         none = self.steps(self.carry, *arguments, np.int32(offset), np.int32(0))
         jax.block_until_ready(none)
-        self.compile_seconds = time.perf_counter() - began
+        now = time.perf_counter()
+        self.compile_seconds, self.logged = now - began, (self.step, now)
         self._event("compiled", seconds=round(self.compile_seconds, 4))
 
     def _call(self, buffer: Buffer) -> Any:
@@ -146,7 +150,7 @@ class Run:
             self._check_replicas(carry)
         before, self.carry, self.step = self.step, carry, self.step + count
         self.pending.append(rows)
-        self.recent = _means([rows])
+        self.recent = _means([rows], self.plan.skip)
         progress = Progress(before, self.step, *self._visible(carry), rows, seconds)
         said = [callback(progress) for callback in self.callbacks]
         return next((s for s in said if s), None)
@@ -191,7 +195,10 @@ class Run:
         if self.step == before or not self.pending:
             return
         rate = (self.step - before) / max(now - began, 1e-9)
-        values = _means(self.pending)
+        values = _means(self.pending, self.plan.skip)
+        if self.plan.skip:
+            undone = sum(int(rows[SKIPPED].sum()) for rows in self.pending)
+            self.undone, self.stuck = self.undone + undone, values[SKIPPED] == 1.0
         self.pending, self.logged = [], (self.step, now)
         logger = self.logger
         if logger is not None:
@@ -245,6 +252,15 @@ class Run:
         (received,) = self.layout.agreed(self.signals.received)
         self._heed(received)
         self._event("end", result=result)
+        if self.stuck:
+            taken = self.step - self.start
+            warnings.warn(
+                f"{OWNER}: nonfinite='skip' undid every step since the last row of the "
+                f"log, {self.undone} of the {taken} steps of this run: they gave NaN "
+                "or Inf, and the state no longer changes",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def _heed(self, received: int) -> None:
         """Ends the run after a signal, with a checkpoint if there is a folder."""
@@ -381,7 +397,7 @@ def _finite(rows: dict[str, np.ndarray]) -> bool:
     )
 
 
-def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+def _means(parts: list[dict[str, np.ndarray]], skip: bool) -> dict[str, Any]:
     """Returns the mean of every metric over steps, those undone left out."""
     names = parts[0]
     whole = {
@@ -389,11 +405,12 @@ def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, Any]:
         for name in names
     }
     taken = np.ones(len(next(iter(whole.values()), ())), bool)
-    if SKIPPED in whole:
+    if skip:
         taken = whole[SKIPPED] == 0
     found = {}
     for name, values in whole.items():
-        counted = values if name == SKIPPED or not taken.any() else values[taken]
+        whole_period = (skip and name == SKIPPED) or not taken.any()
+        counted = values if whole_period else values[taken]
         mean = counted.mean(axis=0)
         found[name] = float(mean) if mean.ndim == 0 else mean.tolist()
     return found

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxcore.training._arguments import OWNER, Options, check_batch_size
+from jaxcore.training._metrics import arrays, checked
 from jaxcore.training._prefetch import read
 from jaxcore.training._steps import Carry, Plan, check_step
 from jaxcore.training.data import Batches
@@ -42,7 +43,8 @@ def prepare(
     template, state = _initial(task, layout, init_key, state)
     leaves = jax.jit(lambda s: [_is_finite(x) for x in jax.tree.leaves(s)])(state)
     # One trace serves the check of the step and the program.
-    task = task._replace(step=jax.jit(task.step, inline=True))
+    skip = options.nonfinite == "skip"
+    task = task._replace(step=jax.jit(checked(task.step, skip=skip), inline=True))
     plan = Plan(
         task=task,
         layout=layout,
@@ -50,7 +52,7 @@ def prepare(
         exempt=tuple(not bool(x) for x in leaves),
         impl=jax.random.key_impl(options.key),
         ema=options.ema,
-        skip=options.nonfinite == "skip",
+        skip=skip,
         stacked=source is not None and source.every == 1,
         axes=None if source is None else source.axes,
         length=length,
@@ -144,6 +146,16 @@ def _check_metric(name: str, metrics: Mapping[str, Any], options: Options) -> No
             f"{OWNER}: `checkpoint.metric` must be one of {', '.join(metrics)}, or of "
             f"an evaluation as evaluate/NAME with `evaluate_every`, got {name!r}"
         )
+    if name in metrics:
+        _check_scalar(name, metrics[name])
+
+
+def _check_scalar(name: str, metric: Any) -> None:
+    if metric.shape != ():
+        raise ValueError(
+            f"{OWNER}: `checkpoint.metric` must be a single number, by which "
+            f"checkpoints can be ordered, got {name!r} of shape {metric.shape}"
+        )
 
 
 class Evaluator:
@@ -167,7 +179,7 @@ class Evaluator:
             weight = jnp.ones(())
             if isinstance(batch, Mapping) and "mask" in batch:
                 weight = jnp.sum(batch["mask"])
-            return {name: jnp.asarray(v) for name, v in metrics.items()}, weight
+            return arrays("task.evaluate", metrics), weight
 
         self._run = jax.jit(weighted, out_shardings=self.layout.replicated)
         batch = None
@@ -183,6 +195,8 @@ class Evaluator:
                 f"{OWNER}: `checkpoint.metric` must be one of "
                 f"{', '.join('evaluate/' + n for n in found)}, got {name!r}"
             )
+        if prefix == "evaluate":
+            _check_scalar(name, found[metric.removeprefix("ema_")])
 
     def __call__(self, carry: Carry, stop: Callable[[], bool]) -> dict[str, Any] | None:
         states = {"evaluate/": carry.state}

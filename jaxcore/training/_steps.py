@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from jaxcore.training._metrics import SKIPPED
 from jaxcore.training.ema import Ema
 from jaxcore.training.gradients import Settings, settings
 from jaxcore.training.parallel import (
@@ -25,7 +26,6 @@ from jaxcore.training.task import Task
 
 
 OWNER = "jaxcore.training.fit"
-SKIPPED = "skipped"  # the metric of nonfinite="skip": 1 where a step was undone
 
 
 class Carry(NamedTuple):
@@ -150,8 +150,7 @@ def check_step(plan: Plan, batch: Any, key: Any) -> Any:
     """Returns shapes and dtypes of the metrics; raises before anything compiles.
 
     Raises:
-        TypeError: the step does not return a state like the one it got, or metrics
-            that are no mapping.
+        TypeError: the step does not return a state like the one it got.
         ValueError: `accumulate` or `precision` asks for gradients that the task does
             not take with `value_and_grad`.
     """
@@ -170,11 +169,6 @@ def check_step(plan: Plan, batch: Any, key: Any) -> Any:
         raise TypeError(
             f"{OWNER}: `task.step` must return a state like the one it got; "
             f"{difference}"
-        )
-    if not isinstance(metrics, Mapping):
-        raise TypeError(
-            f"{OWNER}: `task.step` must return (state, metrics) with a dict of "
-            f"metrics, got a {type(metrics).__name__}"
         )
     if not plan.settings.default and not plan.settings.used:
         name = "accumulate" if plan.settings.accumulate > 1 else "precision"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import shutil
@@ -32,6 +31,7 @@ from jaxcore.training._integrity import (
     write_manifest,
 )
 from jaxcore.training._steps import difference_of_tables, leaf_table
+from jaxcore.training._values import as_json, check_folder, integer
 from jaxcore.training.parallel import Layout
 from jaxcore.training.task import StorageError
 
@@ -63,6 +63,7 @@ class Checkpoint:
             folder must hold none.
 
     Raises:
+        TypeError: `folder` is no path, or `config` no mapping.
         ValueError: numbers out of range, or `keep_best` without a metric.
 
     Example:
@@ -81,13 +82,10 @@ class Checkpoint:
 
     def __post_init__(self):
         owner = f"{OWNER}.Checkpoint"
+        check_folder(owner, "folder", self.folder)
         for name, least in (("every", 1), ("keep_last", 1), ("keep_best", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"{owner}: `{name}` must be an integer of at least {least}, got "
-                    f"{value!r}"
-                )
+            value = integer(owner, name, getattr(self, name), least)
+            object.__setattr__(self, name, value)
         if self.mode not in ("min", "max"):
             raise ValueError(
                 f"{owner}: `mode` must be 'min' or 'max', got {self.mode!r}"
@@ -104,14 +102,20 @@ def plain(config: Any, owner: str) -> Any:
     """Returns a configuration as JSON reads it back.
 
     Raises:
+        TypeError: it is neither a mapping nor a dataclass.
         ValueError: it has values that JSON has not.
     """
+    if config is None:
+        return None
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         config = dataclasses.asdict(config)
-    if isinstance(config, Mapping):
-        config = dict(config)
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"{owner}: `config` must be a dataclass or mapping of JSON values, got "
+            f"{config!r}"
+        )
     try:
-        return json.loads(json.dumps(config, allow_nan=False))
+        return as_json(dict(config))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{owner}: `config` must be a dataclass or mapping of JSON values, got "

@@ -47,15 +47,17 @@ def read_log(folder: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def runs(folders: Sequence[str | Path]) -> str:
+def runs(folders: str | Path | Sequence[str | Path]) -> str:
     """Returns a table with one line per run: steps, speed, last metrics, how it ended.
 
     Args:
-        folders: of runs, each with a `log.jsonl`.
+        folders: of runs, each with a `log.jsonl`; or the folder of one.
 
     Raises:
         ValueError: a folder without a log, or none at all.
     """
+    if isinstance(folders, str | Path):
+        folders = [folders]
     if not folders:
         raise ValueError(f"{OWNER}.runs: `folders` must not be empty")
     found = [(str(folder), _summary(read_log(folder))) for folder in folders]

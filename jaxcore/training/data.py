@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
+from jaxcore.training._values import as_json, integer
+
 
 @runtime_checkable
 class Batches(Protocol):
@@ -88,9 +90,11 @@ class ArrayBatches:
                 f"{sorted(s[0] if s else 'none' for s in sizes) or 'of no array'}"
             )
         ((count,),) = sizes
-        if not 1 <= batch_size <= count:
+        batch_size = integer(owner, "batch_size", batch_size, 1)
+        seed = integer(owner, "seed", seed, 0)
+        if batch_size > count:
             raise ValueError(
-                f"{owner}: `batch_size` must be between 1 and the {count} rows that "
+                f"{owner}: `batch_size` must be at most the {count} rows that "
                 f"there are, got {batch_size}"
             )
         if last not in (None, "drop", "pad"):
@@ -156,7 +160,9 @@ class FunctionBatches:
         description: JSON-able, saved with checkpoints and compared on resuming.
 
     Raises:
-        ValueError: an `every` that is not positive.
+        TypeError: `read` is no function, or `description` is nothing that JSON has.
+        ValueError: numbers below 1, or axes that are not 0 and None, or 0 where there
+            is no `batch_size`.
 
     Example:
         >>> import numpy as np
@@ -180,14 +186,19 @@ class FunctionBatches:
         num_batches: int | None = None,
         description: Mapping[str, Any] | None = None,
     ):
-        if every is not None and every < 1:
-            raise ValueError(
-                "jaxcore.training.FunctionBatches: `every` must be at least 1 or None, "
-                f"got {every}"
+        owner = "jaxcore.training.FunctionBatches"
+        if not callable(read):
+            raise TypeError(
+                f"{owner}: `read` must be a function of step and rows, got {read!r}"
             )
-        self.read, self.batch_size, self.axes = read, batch_size, axes
-        self.every, self.num_batches = every, num_batches
-        self.description = dict(description or {})
+        numbers = {"batch_size": batch_size, "every": every, "num_batches": num_batches}
+        self.batch_size, self.every, self.num_batches = (
+            None if value is None else integer(owner, name, value, 1)
+            for name, value in numbers.items()
+        )
+        _check_axes(owner, axes, self.batch_size)
+        self.read, self.axes = read, axes
+        self.description = _description(owner, description)
 
     def indices(self, step: int) -> np.ndarray | None:
         """Returns None: only the function knows."""
@@ -196,6 +207,30 @@ class FunctionBatches:
     def describe(self) -> dict[str, Any]:
         """Returns the description and the batch size."""
         return {**self.description, "batch_size": self.batch_size}
+
+
+def _check_axes(owner: str, axes: Any, batch_size: int | None) -> None:
+    split = jax.tree.leaves(axes)
+    if any(type(axis) is not int or axis != 0 for axis in split):
+        raise ValueError(
+            f"{owner}: `axes` must be 0 or None for every leaf of the batch, got {axes}"
+        )
+    if split and batch_size is None:
+        raise ValueError(
+            f"{owner}: `axes` must be None where `batch_size` is, and nothing is split "
+            f"over devices, got {axes}"
+        )
+
+
+def _description(owner: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns the description as it is read back from a checkpoint."""
+    try:
+        return as_json(dict(given or {}))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{owner}: `description` must be a mapping of JSON values, got {given!r} "
+            f"({error})"
+        ) from None
 
 
 def _kind(value: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxcore.training._values import number
+
 
 @dataclass(frozen=True)
 class Ema:
@@ -19,6 +21,7 @@ class Ema:
         of: the field, attribute or entry of the state that holds the parameters.
 
     Raises:
+        TypeError: a decay that is no number, or `of` that is no name.
         ValueError: a decay outside [0, 1).
 
     Example:
@@ -30,10 +33,19 @@ class Ema:
     of: str = "params"
 
     def __post_init__(self):
-        if not 0.0 <= self.decay < 1.0:
-            raise ValueError(
-                f"jaxcore.training.Ema: `decay` must be in [0, 1), got {self.decay}"
+        owner, decay = "jaxcore.training.Ema", number(self.decay)
+        if decay is None:
+            raise TypeError(
+                f"{owner}: `decay` must be a number in [0, 1), got {self.decay!r}"
             )
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"{owner}: `decay` must be in [0, 1), got {self.decay}")
+        if not isinstance(self.of, str):
+            raise TypeError(
+                f"{owner}: `of` must be the name of a part of the state, got "
+                f"{self.of!r}"
+            )
+        object.__setattr__(self, "decay", decay)
 
     def of_state(self, state: Any) -> Any:
         """Returns the parameters in a state."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcore.training._values import check_folder, integer
 from jaxcore.training.task import StorageError
 
 
@@ -34,6 +35,7 @@ class Log:
             `tensorboard`).
 
     Raises:
+        TypeError: `folder` is no path.
         ValueError: an `every` below 1, or `tensorboard` without a folder.
 
     Example:
@@ -47,11 +49,10 @@ class Log:
     tensorboard: bool = False
 
     def __post_init__(self):
-        if not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(
-                f"{OWNER}.Log: `every` must be an integer of at least 1, got "
-                f"{self.every!r}"
-            )
+        if self.folder is not None:
+            check_folder(f"{OWNER}.Log", "folder", self.folder, "None")
+        every = integer(f"{OWNER}.Log", "every", self.every, 1)
+        object.__setattr__(self, "every", every)
         if self.tensorboard and self.folder is None:
             raise ValueError(
                 f"{OWNER}.Log: `folder` must be given for tensorboard=True, got None"

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from jaxcore.training._arguments import check
+from jaxcore.training._arguments import check, check_callbacks
 from jaxcore.training._run import Run
 from jaxcore.training._signals import Signals
 from jaxcore.training.checkpoint import Checkpoint
@@ -59,7 +59,8 @@ def fit(
         accumulate: microbatches of a step, see `value_and_grad`.
         precision: `"float32"` or `"bfloat16"` for the losses of `value_and_grad`.
         ema: decay of an average of `state.params` (or `state["params"]`), or `Ema`.
-        checkpoint: folder or `Checkpoint`. A run continues from what it finds there.
+        checkpoint: folder or `Checkpoint`. A run continues from what it finds there,
+            also where `state` and `start` are given: these count for the first run.
         log: folder or `Log`. Default: the folder of the checkpoints, if any.
         evaluate_every: steps between evaluations; the last step is always evaluated.
         evaluate_on: batches of one pass, their metrics averaged by valid rows; where
@@ -68,13 +69,14 @@ def fit(
         callbacks: called with a `Progress` after each call into the compiled steps; one
             that returns True, or a text for `Result.result`, ends the run.
         nonfinite: `"stop"`: raise; `"skip"`: undo the step and go on; its metric
-            `skipped` is 1.
+            `skipped` is 1. A run whose last steps were all undone ends with a warning.
         on_error: `"raise"` or `"continue"` (with a warning) where a checkpoint or log
             cannot be written.
         chunk: steps in one call into the compiled loop; by default as many as
             take a quarter of a second, and no more than the scan is long: 500, or with
             a batch per step 100 and what 64 MiB hold.
-        state: start from this one instead of `task.init`.
+        state: start from this one instead of `task.init`, unless `checkpoint` holds
+            one, which is taken instead.
         start: steps that `state` has behind it; the steps go on with that number.
 
     Raises:
@@ -103,9 +105,10 @@ def fit(
         batches, steps, key, parallel, accumulate, precision, ema, checkpoint, log,
         evaluate_every, evaluate_on, nonfinite, on_error, chunk, start, state, task,
     )  # fmt: skip
+    functions = check_callbacks(callbacks)
     with Signals() as signals:
         layout = Layout(parallel, devices)
-        run = Run(options, layout, signals, callbacks)
+        run = Run(options, layout, signals, functions)
         try:
             run.open(task, state)
             return run.train()

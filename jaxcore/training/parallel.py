@@ -8,7 +8,8 @@ one is never taken for the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
+
+from jaxcore.training._values import check_key, integer
 
 
 AXIS = "data"
@@ -62,35 +65,31 @@ def _floating(x: Any) -> Array:
 def masked_mean(
     values: Float[Array, "b *rest"], mask: Float[Array, " b"]
 ) -> Float[Array, ""]:
-    """Returns the mean of `values` over the rows of the global batch with mask 1.
+    """Returns the mean of `values` over the rows of the global batch that count.
 
-    `sum_b mask_b values_b / (n sum_b mask_b)`, `n` values a row. Under `pmap` the
-    result on one device is not yet that mean: its average over devices is, and the
-    same holds for gradients, so `value_and_grad` or `mean_over_devices` must follow,
-    as for any loss. Rows with mask 0 may hold anything, NaN included. A batch
-    without a valid row gives 0.
+    `sum_b mask_b values_b / (n sum_b mask_b)`, `n` values a row: the mask is a weight.
+    Under `pmap` the result on one device is not yet that mean: its average over devices
+    is, and the same holds for gradients, so `value_and_grad` or `mean_over_devices`
+    must follow, as for any loss. Rows with mask 0 may hold anything, NaN included. A
+    batch without a valid row, or without values in its rows, gives 0.
 
     Args:
-        values: (b, ...). mask: (b,), 1 for rows that count and 0 for padding.
+        values: (b, ...); integers count as float32. mask: (b,), 1 for rows that count,
+            0 for padding, or any weight from 0 on.
 
     Raises:
-        ValueError: the mask is not (b,).
+        ValueError: there are no rows, or the mask is not (b,).
 
     Example:
         >>> import jax.numpy as jnp
         >>> float(masked_mean(jnp.array([1.0, 3.0, 9.0]), jnp.array([1.0, 1.0, 0.0])))
         2.0
     """
-    if mask.ndim != 1 or mask.shape != values.shape[:1]:
-        raise ValueError(
-            "jaxcore.training.masked_mean: `mask` must have shape "
-            f"{values.shape[:1]}, one entry per row of `values` {values.shape}, got "
-            f"{mask.shape}"
-        )
-    inner = int(np.prod(values.shape[1:], dtype=np.int64))
-    wide = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
-    total = jnp.sum(jnp.where(wide > 0, values, 0))
-    count = mean_over_devices(jnp.sum(mask.astype(total.dtype)))
+    values = _floating(values)
+    mask = _weights("masked_mean", "values", values, mask, axes=1)
+    inner = max(1, int(np.prod(values.shape[1:], dtype=np.int64)))
+    total = jnp.sum(_weighted(values, mask))
+    count = mean_over_devices(jnp.sum(mask))
     return total / (inner * jnp.maximum(count, jnp.finfo(total.dtype).tiny))
 
 
@@ -99,12 +98,17 @@ def batch_moments(
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Returns mean and variance per channel over the global batch, for a BatchNorm.
 
-    `m = sum_b mask_b x_b / n`, `v = sum_b mask_b (x_b - m)^2 / n`, sums over rows, over
-    the axes between and over devices. Averaging the moments of each device instead
-    would be wrong where a padded batch leaves them different numbers of valid rows.
+    `m = sum_b mask_b x_b / n`, `v = sum_b mask_b (x_b - m)^2 / n`, `n = sum_b mask_b`,
+    sums over rows, over the axes between and over devices. Averaging the moments of
+    each device instead would be wrong where a padded batch leaves them different
+    numbers of valid rows.
 
     Args:
-        x: (b, ..., c). mask: (b,), 1 for rows that count; None: all do.
+        x: (b, ..., c); integers count as float32. mask: (b,), 1 for rows that count,
+            0 for padding, which may hold NaN, or any weight; None: all rows count.
+
+    Raises:
+        ValueError: there are no rows and channels, or the mask is not (b,).
 
     Example:
         >>> import jax.numpy as jnp
@@ -113,16 +117,50 @@ def batch_moments(
         >>> print(mean, variance)
         [2.] [1.]
     """
-    mask = jnp.ones(x.shape[0], x.dtype) if mask is None else mask
-    wide = mask.reshape(mask.shape + (1,) * (x.ndim - 1)) > 0
+    x = _floating(x)
+    mask = jnp.ones(x.shape[:1], x.dtype) if mask is None else mask
+    mask = _weights("batch_moments", "x", x, mask, axes=2)
     rest = tuple(range(x.ndim - 1))
     size = np.prod(x.shape[1:-1], dtype=np.float64)
-    count = size * mean_over_devices(jnp.sum(mask.astype(x.dtype)))
+    count = size * mean_over_devices(jnp.sum(mask))
     count = jnp.maximum(count, jnp.finfo(x.dtype).tiny)
-    mean = mean_over_devices(jnp.sum(jnp.where(wide, x, 0), rest)) / count
-    gap = x - mean.reshape((1,) * len(rest) + (-1,))
-    variance = mean_over_devices(jnp.sum(jnp.where(wide, gap**2, 0), rest)) / count
+    mean = mean_over_devices(jnp.sum(_weighted(x, mask), rest)) / count
+    gap = _valid(x, mask) - mean.reshape((1,) * len(rest) + (-1,))
+    variance = mean_over_devices(jnp.sum(_weighted(gap**2, mask), rest)) / count
     return mean, variance
+
+
+def _weights(function: str, name: str, values: Array, mask: Any, *, axes: int) -> Array:
+    """Returns the mask in the dtype of the values.
+
+    Raises:
+        ValueError: the values have too few axes, or the mask is not one entry a row.
+    """
+    owner, mask = f"jaxcore.training.{function}", jnp.asarray(mask)
+    if values.ndim < axes:
+        raise ValueError(
+            f"{owner}: `{name}` must have shape {('(b, ...)', '(b, ..., c)')[axes - 1]}"
+            f", got {values.shape}"
+        )
+    if mask.shape != values.shape[:1]:
+        raise ValueError(
+            f"{owner}: `mask` must have shape {values.shape[:1]}, one entry per row of "
+            f"`{name}` {values.shape}, got {mask.shape}"
+        )
+    return mask.astype(values.dtype)
+
+
+def _valid(values: Array, mask: Array) -> Array:
+    """Returns the values with 0 in rows of mask 0; so gradients stay finite there."""
+    return jnp.where(_wide(mask, values) != 0, values, 0)
+
+
+def _weighted(values: Array, mask: Array) -> Array:
+    return _valid(values, mask) * _wide(mask, values)
+
+
+def _wide(mask: Array, values: Array) -> Array:
+    return mask.reshape(mask.shape + (1,) * (values.ndim - 1))
 
 
 def device_key(key: Array) -> Array:
@@ -161,7 +199,14 @@ def row_keys(key: Array, rows: int) -> Array:
 
     Returns:
         (rows,) keys.
+
+    Raises:
+        TypeError: `key` is no single typed key.
+        ValueError: `rows` is no integer, or negative.
     """
+    owner = "jaxcore.training.row_keys"
+    check_key(owner, key)
+    rows = integer(owner, "rows", rows, 0)
     key = shared_key(key)
     index = jnp.arange(rows)
     if axis_name() is not None:
@@ -346,15 +391,23 @@ def _devices(parallel: str, devices: int | Sequence[jax.Device] | None) -> list:
         )
     if devices is None:
         return everything[:1] if parallel == "none" else everything
-    if isinstance(devices, int):
-        if not 1 <= devices <= len(everything):
+    count = _count(devices)
+    if count is not None:
+        if not 1 <= count <= len(everything):
             raise ValueError(
                 f"{owner}: `devices` must be between 1 and the {len(everything)} that "
                 f"there are, got {devices}"
             )
-        chosen = everything[:devices]
-    else:
+        chosen = everything[:count]
+    elif isinstance(devices, Collection) and all(
+        isinstance(d, jax.Device) for d in devices
+    ):
         chosen = sorted(devices, key=lambda d: (d.process_index, d.id))
+    else:
+        raise TypeError(
+            f"{owner}: `devices` must be a number of devices or a list of jax.Device, "
+            f"got {devices!r}"
+        )
     if not chosen or len(set(chosen)) != len(chosen):
         raise ValueError(f"{owner}: `devices` must be distinct devices, got {devices}")
     if parallel == "none" and len(chosen) > 1:
@@ -369,3 +422,13 @@ def _devices(parallel: str, devices: int | Sequence[jax.Device] | None) -> list:
             f"{sorted(processes)} of {jax.process_count()} processes"
         )
     return chosen
+
+
+def _count(devices: Any) -> int | None:
+    """Returns the number of devices asked for, or None if they are named."""
+    if isinstance(devices, bool):
+        return None
+    try:
+        return operator.index(devices)
+    except TypeError:
+        return None

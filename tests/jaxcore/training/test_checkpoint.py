@@ -308,11 +308,40 @@ def test_user_configuration_is_compared(tmp_path):
         ({"keep_best": 1}, "`metric` and `keep_best` must be given together"),
         ({"metric": "loss"}, "must be given together, got metric='loss'"),
         ({"config": {"f": print}}, "`config` must be a dataclass or mapping of JSON"),
+        ({"every": True}, "`every` must be an integer of at least 1, got True"),
     ],
 )
 def test_refused(options, message):
     with pytest.raises(ValueError, match=message):
         training.Checkpoint("x", **options)
+
+
+def test_refused_kinds():
+    with pytest.raises(TypeError, match="Checkpoint: `folder` must be a folder, got 3"):
+        training.Checkpoint(3)
+    with pytest.raises(TypeError, match=r"`config` must be a dataclass or .* got 3"):
+        training.Checkpoint("x", config=3)
+
+
+def test_scalars_of_numpy_and_jax_as_options(tmp_path):
+    settings = {"every": np.int64(2), "keep_last": np.int32(2)}
+    options = {"accumulate": np.int8(2), "chunk": jnp.int32(2)}
+    result = save(tmp_path, np.int64(4), ema=np.float32(0.5), **settings, **options)
+    assert result.step == 4
+    again = save(tmp_path, 6, ema=jnp.float32(0.5), accumulate=2)
+    assert (again.resumed, type(again.step)) == (4, int)
+
+
+def test_a_metric_that_gives_no_order_is_refused(tmp_path):
+    def vector(state, batch, key=None):
+        metrics = {"groups": batch["x"][:2]}
+        return metrics if key is None else (state, metrics)
+
+    task = training.Task(_simple.init, vector, vector)
+    evaluated = {"evaluate_every": 4, "evaluate_on": _simple.batches()}
+    for metric in ("groups", "evaluate/groups"):
+        with pytest.raises(ValueError, match=rf"got '{metric}' of shape \(2,\)"):
+            save(tmp_path, task=task, keep_best=1, metric=metric, **evaluated)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 
@@ -77,7 +78,7 @@ def test_arrays_are_not_copied(tmp_path):
             "`last` must be 'drop' or 'pad', because batches of 4",
         ),
         (rows(8), {"last": "keep"}, ValueError, "'drop' or 'pad', got 'keep'"),
-        (rows(3), {}, ValueError, "between 1 and the 3 rows that there are, got 4"),
+        (rows(3), {}, ValueError, "at most the 3 rows that there are, got 4"),
         ({"a": np.ones(4), "b": np.ones(5)}, {}, ValueError, r"equal .* \[4, 5\]"),
         ({"a": np.float32(1)}, {}, ValueError, r"equal first axes, got .*\['none'\]"),
         ({}, {}, ValueError, "got lengths of no array"),
@@ -90,9 +91,67 @@ def test_refused_arrays(arrays, options, error, message):
         training.ArrayBatches(arrays, 4, **options)
 
 
-def test_refused_every():
-    with pytest.raises(ValueError, match="`every` must be at least 1 or None, got 0"):
-        training.FunctionBatches(lambda step, rows: None, 4, every=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": "4"}, "`batch_size` must be an integer of at least 1, got '4'"),
+        ({"batch_size": 4.0}, r"`batch_size` must be an integer .* got 4\.0"),
+        ({"batch_size": True}, "`batch_size` must be an integer .* got True"),
+        ({"batch_size": 0}, "`batch_size` must be an integer .* got 0"),
+        ({"seed": -1}, "`seed` must be an integer of at least 0, got -1"),
+        ({"seed": 1.5}, r"`seed` must be an integer of at least 0, got 1\.5"),
+    ],
+)
+def test_refused_numbers(options, message):
+    with pytest.raises(ValueError, match=f"ArrayBatches: {message}"):
+        training.ArrayBatches(rows(8), **{"batch_size": 4, **options})
+
+
+def nothing(step, rows):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"read": 3}, TypeError, "`read` must be a function of step and rows, got 3"),
+        ({"every": 0}, ValueError, "`every` must be an integer of at least 1, got 0"),
+        ({"every": 1.5}, ValueError, r"`every` must be an integer .* got 1\.5"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be an integer .* got 0"),
+        ({"batch_size": -1}, ValueError, "`batch_size` must be an integer .* got -1"),
+        ({"num_batches": 0}, ValueError, "`num_batches` must be an integer .* got 0"),
+        ({"batch_size": None}, ValueError, "`axes` must be None where `batch_size` is"),
+        ({"axes": 1}, ValueError, "`axes` must be 0 or None for every .* got 1"),
+        (
+            {"axes": {"x": 0, "y": "t"}},
+            ValueError,
+            r"`axes` must be 0 or None for every leaf of the batch, got \{'x': 0",
+        ),
+        (
+            {"description": {"a": np.ones(2)}},
+            TypeError,
+            "`description` must be a mapping of JSON values, got",
+        ),
+        ({"description": 3}, TypeError, "`description` must be a mapping .* got 3"),
+    ],
+)
+def test_refused_functions(options, error, message):
+    given = {"read": nothing, "batch_size": 4, **options}
+    with pytest.raises(error, match=f"FunctionBatches: {message}"):
+        training.FunctionBatches(**given)
+
+
+def test_numbers_of_numpy_and_jax_are_taken_as_python_s():
+    batches = training.ArrayBatches(rows(8), np.int64(4), seed=jax.numpy.int32(1))
+    assert json.dumps(batches.describe())
+    plain = training.ArrayBatches(rows(8), 4, seed=1)
+    assert batches.indices(1).tolist() == plain.indices(1).tolist()
+    points = training.FunctionBatches(
+        nothing, np.int32(4), every=np.int8(2), description={"sizes": (3, 4)}
+    )
+    # As it is read back from a checkpoint, so that resuming finds no difference.
+    assert points.describe() == {"sizes": [3, 4], "batch_size": 4}
+    assert json.dumps([points.describe(), points.every])
 
 
 def collect(source, *, start=0, stop=20, length=6, parallel="none", **devices):
@@ -190,6 +249,21 @@ def test_wrong_number_of_rows_is_refused():
     source = training.FunctionBatches(lambda s, rows: _simple.points(5), 8)
     with pytest.raises(ValueError, match=r"arrays of 8 rows .* got shape \(5,\)"):
         _simple.fit(1, batches=source)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_batches_that_change_their_shape_are_named(every):
+    def read(step, rows):
+        batch = {k: v[:8][rows] for k, v in _simple.points().items()}
+        return {**batch, "y": batch["y"][:5]} if step == 4 else batch
+
+    source = training.FunctionBatches(read, 8, every=every)
+    with pytest.raises(
+        ValueError,
+        match=r"read\(4, ...\) unlike read\(0, ...\): .* batch\['y'\]: "
+        r"float32\[8\] became float32\[5\]",
+    ):
+        _simple.fit(6, batches=source)
 
 
 def test_float64_batches_follow_the_caller(x64):

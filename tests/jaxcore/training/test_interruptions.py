@@ -16,6 +16,7 @@ import pytest
 
 from jaxcore import training
 from jaxcore.training import checkpoint
+from jaxcore.training._run import Run
 from tests.jaxcore.training import _simple
 
 
@@ -133,6 +134,44 @@ def test_a_second_interrupt_does_not_wait():
 
     with pytest.raises(KeyboardInterrupt):
         _simple.fit(5, callbacks=[twice])
+
+
+@pytest.fixture
+def delivered():
+    """The signals that arrive where the caller of `fit` handles them."""
+    found, numbers = [], (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(n, lambda n, frame: found.append(n)) for n in numbers]
+    yield found
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_run_closes_is_delivered(number, delivered, monkeypatch):
+    close = Run.close
+
+    def late(run):
+        kill(number)
+        close(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "close", late)
+        assert _simple.fit(2).step == 2
+    assert delivered == [number]
+    # A run that it has ended does not deliver it again.
+    with pytest.raises(training.Interrupted):
+        _simple.fit(5, chunk=1, callbacks=[once(lambda: kill(number))])
+    assert delivered == [number]
+
+
+def test_a_signal_before_another_error_is_delivered(delivered):
+    def fail(progress):
+        kill()
+        raise LookupError("a defect of the callback")
+
+    with pytest.raises(LookupError, match="a defect"):
+        _simple.fit(5, callbacks=[fail])
+    assert delivered == [signal.SIGTERM]
 
 
 def test_other_threads_train_without_handlers():

@@ -3,13 +3,14 @@ import math
 import shutil
 import struct
 import sys
+import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcore import training
-from jaxcore.training import compare
+from jaxcore.training import _run, compare
 from jaxcore.training.logging import Log, Logger
 from tests.jaxcore.training import _simple
 
@@ -38,6 +39,25 @@ def test_one_line_per_log_step_with_means(tmp_path):
         "start",
         "end",
     ]
+
+
+def test_the_first_rate_leaves_compilation_out(monkeypatch):
+    build = _run.compiled
+
+    def slow(plan):
+        steps = build(plan)
+
+        def call(*arguments):
+            if arguments[-1] == 0:  # the call that compiles takes no step
+                time.sleep(1.0)
+            return steps(*arguments)
+
+        return call
+
+    monkeypatch.setattr(_run, "compiled", slow)
+    result = _simple.fit(4, log=training.Log(every=2))
+    seconds = 2 / result.history[0]["steps_per_second"]
+    assert result.timings["compile_seconds"] > 1.0 > seconds
 
 
 def test_lines_are_on_disk_at_once(tmp_path):
@@ -128,6 +148,7 @@ def test_tensorboard_without_its_extra(tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"every": 0}, "`every` must be an integer of at least 1, got 0"),
+        ({"every": True}, "`every` must be an integer of at least 1, got True"),
         (
             {"tensorboard": True},
             "`folder` must be given for tensorboard=True, got None",
@@ -137,6 +158,11 @@ def test_tensorboard_without_its_extra(tmp_path, monkeypatch):
 def test_refused(options, message):
     with pytest.raises(ValueError, match=message):
         training.Log(**options)
+
+
+def test_a_folder_that_is_no_path():
+    with pytest.raises(TypeError, match="`folder` must be a folder or None, got 3"):
+        training.Log(3)
 
 
 def test_log_that_cannot_be_written(tmp_path):
@@ -194,6 +220,7 @@ def test_a_line_cut_off_is_left_out(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
     assert training.read_log(tmp_path) == [{"step": 1, "loss": 2.0}]
     assert "running or killed" in training.runs([tmp_path])
+    assert training.runs(str(tmp_path)) == training.runs([tmp_path])  # one folder
 
 
 def test_logs_that_cannot_be_read(tmp_path, capsys):

@@ -315,6 +315,21 @@ def test_gan_like_states_of_any_structure():
     assert one.state[0][2] is None
 
 
+def test_refused_averages():
+    with pytest.raises(TypeError, match=r"Ema: `decay` must be a number .* got 'x'"):
+        Ema("x")
+    with pytest.raises(TypeError, match=r"Ema: `of` must be the name of .* got 3"):
+        Ema(0.9, of=3)
+    assert repr(Ema(np.float64(0.5))) == "Ema(decay=0.5, of='params')"
+
+
+def test_descriptions_that_json_has_not_are_refused(tmp_path):
+    batches = _simple.batches()
+    batches.describe = lambda: {"file": np.ones(2)}
+    with pytest.raises(TypeError, match=r"`batches\.describe` must return JSON"):
+        _simple.fit(1, batches=batches, checkpoint=tmp_path)
+
+
 def changed(**parts):
     def step(state, batch, key):
         return {**state, **parts}, {"loss": jnp.zeros(())}
@@ -322,7 +337,30 @@ def changed(**parts):
     return training.Task(lambda key: {"v": jnp.zeros(2), "w": jnp.zeros(3)}, step)
 
 
+def returning(found):
+    return training.Task(lambda key: jnp.zeros(()), lambda s, b, k: found(s))
+
+
+def measuring(metrics):
+    return returning(lambda state: (state, metrics))
+
+
+def test_metrics_of_other_kinds():
+    metrics = {"skipped": 1, "list": [1.0, 2.0], "flag": True, "numpy": np.float64(3)}
+    found = _simple.fit(2, task=measuring(metrics)).metrics
+    assert found == {"skipped": 1.0, "list": [1.0, 2.0], "flag": 1.0, "numpy": 3.0}
+
+
+def test_skipped_is_a_metric_like_others_where_nothing_is_skipped():
+    def step(state, batch, key):
+        return state + 1, {"skipped": state % 2, "count": state}
+
+    task = training.Task(lambda key: jnp.zeros(()), step)
+    assert _simple.fit(4, task=task).metrics == {"skipped": 0.5, "count": 1.5}
+
+
 KEY = jax.random.key(0)
+EVALUATED = {"evaluate_every": 2, "evaluate_on": _simple.batches()}
 
 
 @pytest.mark.parametrize(
@@ -331,6 +369,26 @@ KEY = jax.random.key(0)
         ({"task": _simple.step}, TypeError, "`task` must be a .*Task, got a function"),
         ({"batches": [1]}, TypeError, "`batches` must be ArrayBatches.* got a list"),
         ({"evaluate_on": 3}, TypeError, "`evaluate_on` must be .* got a int"),
+        (
+            {"task": training.Task(None, _simple.step)},
+            TypeError,
+            r"`task\.init` must be a function, got None",
+        ),
+        (
+            {"task": training.Task(_simple.init, None)},
+            TypeError,
+            r"`task\.step` must be a function, got None",
+        ),
+        (
+            {"task": _simple.TASK._replace(evaluate=3)},
+            TypeError,
+            r"`task\.evaluate` must be a function, got 3",
+        ),
+        ({"callbacks": print}, TypeError, "`callbacks` must be a list of functions"),
+        ({"callbacks": None}, TypeError, "`callbacks` must be a list .* got None"),
+        ({"callbacks": [3]}, TypeError, r"`callbacks` must be a list .* got \[3\]"),
+        ({"ema": "x"}, TypeError, r"`ema` must be a number in \[0, 1\) .* got 'x'"),
+        ({"ema": True}, TypeError, r"`ema` must be a number .* got True"),
         ({"key": 3}, TypeError, "`key` must be a typed random key .* got 3"),
         ({"key": jax.random.split(KEY)}, TypeError, "`key` must be a typed random key"),
         ({"steps": -1}, ValueError, "`steps` must be an integer of at least 0, got -1"),
@@ -376,9 +434,60 @@ KEY = jax.random.key(0)
         ({"task": changed(x=0.0)}, TypeError, r"differs is \['x'\]: .* is new"),
         ({"task": changed(w=None)}, TypeError, r"\['w'\]: float32\[3\] is missing"),
         (
-            {"task": training.Task(lambda k: jnp.zeros(()), lambda s, b, k: (s, 3))},
+            {"task": returning(lambda s: (s, 3))},
             TypeError,
-            "with a dict of metrics, got a ShapeDtypeStruct",
+            r"`task\.step` must return a dict of metrics beside the state, got a int",
+        ),
+        (
+            {"task": returning(lambda s: s), "parallel": "pmap"},
+            TypeError,
+            r"`task\.step` must return \(state, metrics\), got a ",
+        ),
+        (
+            {"task": returning(lambda s: (s, {}, 1))},
+            TypeError,
+            r"must return \(state, metrics\), got a tuple of 3",
+        ),
+        (
+            {"task": measuring({"a": {"b": 1.0}})},
+            TypeError,
+            "must return metrics that are arrays .* got a dict for 'a'",
+        ),
+        (
+            {"task": measuring({"a": "high"}), "parallel": "pmap"},
+            TypeError,
+            "must return metrics that are arrays .* got a str for 'a'",
+        ),
+        ({"task": measuring({"a": None})}, TypeError, "got None for 'a'"),
+        ({"task": measuring({"a": [1.0, "b"]})}, TypeError, "got a list of 2 for 'a'"),
+        (
+            {"task": measuring({"a": 1j})},
+            TypeError,
+            "arrays of real numbers, got an array of complex64 for 'a'",
+        ),
+        ({"task": measuring({1: 0.0})}, TypeError, "name its metrics by text, got 1"),
+        *(
+            (
+                {"task": measuring({name: 0.0})},
+                ValueError,
+                f"like the log's own step, event, .* got '{name}'",
+            )
+            for name in ("step", "event", "time", "steps_per_second")
+        ),
+        (
+            {"task": measuring({"skipped": 0.0}), "nonfinite": "skip"},
+            ValueError,
+            "like the log's own .* got 'skipped'",
+        ),
+        (
+            {**EVALUATED, "task": _simple.TASK._replace(evaluate=lambda s, b: s)},
+            TypeError,
+            r"`task\.evaluate` must return metrics that are arrays of real numbers",
+        ),
+        (
+            {**EVALUATED, "task": _simple.TASK._replace(evaluate=lambda s, b: 3.0)},
+            TypeError,
+            r"`task\.evaluate` must return a dict of metrics, got a float",
         ),
         ({"accumulate": 2, "batches": None}, ValueError, "no rows to split, got 2"),
     ],

@@ -120,9 +120,62 @@ def test_batch_moments_without_mask(rng):
     np.testing.assert_allclose(variance, x.var(0), rtol=1e-5)
 
 
-def test_masked_mean_refuses_another_shape():
-    with pytest.raises(ValueError, match=r"`mask` must have shape \(3,\).* got \(2,\)"):
-        training.masked_mean(jnp.ones((3, 2)), jnp.ones(2))
+def test_masks_are_weights(rng):
+    x = rng.normal(size=(6, 4, 3)).astype(np.float32)
+    mask = np.array([0.5, 0.0, 2.0, 1.0, 0.0, 0.25], np.float32)
+    x[mask == 0] = np.nan
+    valid, weights = x[mask > 0].astype(np.float64), mask[mask > 0]
+    mean = np.average(valid.mean(1), axis=0, weights=weights)
+    variance = np.average(((valid - mean) ** 2).mean(1), axis=0, weights=weights)
+    np.testing.assert_allclose(training.masked_mean(x, mask), mean.mean(), rtol=1e-5)
+    found = training.batch_moments(x, mask)
+    np.testing.assert_allclose(found, [mean, variance], rtol=1e-5)
+    parts = MOMENTS(x.reshape(2, 3, 4, 3), mask.reshape(2, 3))
+    np.testing.assert_allclose([p[0] for p in parts], [mean, variance], rtol=1e-5)
+
+    def total(x):
+        return training.masked_mean(x, mask) + sum(
+            map(sum, training.batch_moments(x, mask))
+        )
+
+    slope = np.asarray(jax.grad(total)(x))
+    assert np.isfinite(slope).all()
+    assert not slope[mask == 0].any()
+
+
+@pytest.mark.parametrize(
+    ("values", "mask", "expected"),
+    [
+        (np.zeros((2, 0)), np.ones(2), 0.0),
+        (np.zeros((0, 3)), np.ones(0), 0.0),
+        (np.array([[1, 2], [4, 9]]), np.array([True, False]), 1.5),
+        ([1, 3, 9], [1, 1, 0], 2.0),
+    ],
+)
+def test_masked_mean_of_empty_rows_integers_and_lists(values, mask, expected):
+    found = training.masked_mean(values, mask)
+    assert (float(found), found.dtype) == (expected, jnp.float32)
+
+
+def test_batch_moments_of_integers():
+    mean, variance = training.batch_moments([[1, 0], [3, 0], [9, 9]], [1, 1, 0])
+    assert (mean.tolist(), variance.tolist()) == ([2.0, 0.0], [1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "mask", "message"),
+    [
+        ("masked_mean", (3, 2), (2,), r"`mask` must have shape \(3,\).* got \(2,\)"),
+        ("masked_mean", (3,), (3, 1), r"`mask` must have shape .* got \(3, 1\)"),
+        ("masked_mean", (), (), r"`values` must have shape \(b, ...\), got \(\)"),
+        ("batch_moments", (3, 2), (2,), r"`mask` must have shape \(3,\).* got \(2,\)"),
+        ("batch_moments", (), (), r"`x` must have shape \(b, ..., c\), got \(\)"),
+        ("batch_moments", (3,), (3,), r"`x` must have shape .* got \(3,\)"),
+    ],
+)
+def test_masks_of_another_shape_are_refused(function, shape, mask, message):
+    with pytest.raises(ValueError, match=f"jaxcore.training.{function}: {message}"):
+        getattr(training, function)(jnp.ones(shape), jnp.ones(mask))
 
 
 def test_keys_differ_per_device_and_rows_do_not(key):
@@ -190,6 +243,24 @@ def test_state_that_differs_between_devices_is_found():
 def test_refused(options, message):
     with pytest.raises(ValueError, match=message):
         _simple.fit(1, **options)
+
+
+@pytest.mark.parametrize(
+    "devices", ["cpu", [0], 2.0, True, jax.devices()[0], [jax.devices()[0], None]]
+)
+def test_devices_of_another_kind_are_refused(devices):
+    with pytest.raises(TypeError, match=r"`devices` must be a number .* or a list"):
+        _simple.fit(1, devices=devices)
+
+
+def test_row_keys_refuse_what_they_cannot_use(key):
+    for rows in (-1, 2.0, True):
+        with pytest.raises(ValueError, match=f"`rows` must be an .* got {rows}"):
+            training.row_keys(key, rows)
+    for other in (jax.random.PRNGKey(0), jax.random.split(key), 3):
+        with pytest.raises(TypeError, match="row_keys: `key` must be a typed random"):
+            training.row_keys(other, 2)
+    assert training.row_keys(key, np.int64(2)).shape == (2,)
 
 
 def test_one_of_several_devices():
