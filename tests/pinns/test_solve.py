@@ -235,7 +235,7 @@ BAD = [
     ({"key": 0}, TypeError, "got 0"),
     ({"key": jax.random.split(KEY, 2)}, TypeError, "must be a typed random key"),
     ({"progress": "yes"}, TypeError, "`progress` must be True, False or None"),
-    ({"method": "newton"}, ValueError, "`method` must be one of auto.* 'newton'"),
+    ({"method": "simplex"}, ValueError, "`method` must be one of auto.* 'simplex'"),
     ({"model": "cp"}, TypeError, "`model` must be pinns.CP.*got 'cp'"),
     ({"points": 0}, ValueError, r"`points\[x\]` must be a positive integer, got 0"),
     ({"points": (8, 1)}, ValueError, "at least 2 on every axis, got 1 on axis 'y'"),
