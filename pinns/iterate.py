@@ -90,6 +90,7 @@ class Run:
         self.optimizer = optimizer
         self.loss, self.prepared = self._loss()
         self.grid_terms = getattr(self.loss, "grid_terms", {})
+        self.compressions = _compressions(self.loss)
         self.solver = self._solver()
         self._start(start, key_params)
         self.monitor = self._monitor()
@@ -369,7 +370,11 @@ class Run:
             history=self.history,
             result=self.result,
             step=int(self.state.step),
-            settings={**self.settings.describe(), "grid_terms": self.grid_terms},
+            settings={
+                **self.settings.describe(),
+                "grid_terms": self.grid_terms,
+                "compressions": self.compressions,
+            },
             timings={
                 "build_seconds": self.build_seconds,
                 "compile_seconds": compiling,
@@ -380,6 +385,21 @@ class Run:
                 self.state.optimizer if self.settings.method == "adam" else None
             ),
         )
+
+
+def _compressions(loss: Any) -> dict[str, list[dict[str, Any]]]:
+    """Returns by term which known functions were split, with rank and error."""
+    plan = getattr(loss, "plan", None)
+    return (
+        {}
+        if plan is None
+        else {
+            name: [
+                {"axes": list(c.axes), "rank": c.rank, "error": c.error} for c in found
+            ]
+            for name, found in plan.compressions.items()
+        }
+    )
 
 
 def _check_finite(problem: Problem, loss: GridLoss, prepared) -> None:

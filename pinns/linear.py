@@ -7,6 +7,7 @@ drawn like trained ones.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ from pinns.settings import Settings
 from pinns.solution import History, Solution
 from pinns.solvers.als import solve_als
 from pinns.solvers.direct import solve_direct
+
+
+# What is left of the loss of u = 0 where a model does not hold the solution at all.
+LITTLE = 0.1
 
 
 def solve_directly(problem: Problem, settings: Settings) -> Solution:
@@ -91,6 +96,7 @@ def alternate(
     history.extend(np.arange(1, len(losses) + 1), losses, losses[:, None])
     results = {"tolerance": "converged", "seconds": "time_limit", "sweeps": "finished"}
     info = found.info._asdict()
+    _warn_of_little(problem, losses, found.info.loss_of_zero)
     return Solution(
         problem=problem,
         model=model,
@@ -108,6 +114,17 @@ def alternate(
         },
         optimizer_state=None,
     )
+
+
+def _warn_of_little(problem: Problem, losses: np.ndarray, zero: float) -> None:
+    """Says so when the loss stayed near that of u = 0."""
+    if losses.size and zero > 0.0 and losses[-1] > LITTLE * zero:
+        warnings.warn(
+            f"pinns.solve: method='als' ended on {problem.name!r} with "
+            f"{losses[-1] / zero:.2g} of the loss of u = 0; the solution does not fit "
+            "into this model: raise `size` (or `hidden`), the rank, or the points",
+            stacklevel=4,
+        )
 
 
 def plain(value: Any) -> Any:

@@ -57,6 +57,9 @@ STEPS = {
     "als": 100,
     "newton": 50,
 }
+# Points per axis on which the structure of a problem is looked at, and up to which
+# dimension known functions of all axes can be tabulated there.
+PROBE_POINTS, MAX_PROBE_DIMENSION, FEW_PROBE_POINTS = 24, 3, 8
 # From here on a coefficient for every product of basis functions is too many.
 MAX_DIRECT_DIMENSION = 5
 
@@ -124,18 +127,32 @@ class Structure:
 
 
 def structure(problem: Problem) -> Structure:
-    """Returns which terms stay factored and which are linear, seen on a few points."""
+    """Returns which terms stay factored and which are linear, seen on a few points.
+
+    A known function of two or three axes that needs as many products as there are
+    points is not resolved by them: a jump or a kink across axes, say.
+    """
+    d = problem.box.dimension
+    count = PROBE_POINTS if d <= MAX_PROBE_DIMENSION else FEW_PROBE_POINTS
     with precision("float64"):
         points = problem.box.points(
-            problem.box.counts(8), "gauss_legendre", key=None, dtype="float64"
+            problem.box.counts(count), "gauss_legendre", key=None, dtype="float64"
         )
         probe = FactoredLoss(problem, CP(rank=1, hidden=(1,)), points, "float64")
+    obstacles = dict(probe.grid_terms)
+    for name, found in probe.plan.compressions.items():
+        rank = max(c.rank for c in found)
+        if count == PROBE_POINTS and rank >= count - 2:
+            obstacles[name] = (
+                f"a known function of several axes needs {rank} products on {count} "
+                "points per axis"
+            )
     nonlinear = [
         problem.terms[i].name
         for i, families in probe.plan.families.items()
         if max((len(f) for f in families), default=0) > 1
     ]
-    return Structure(probe.grid_terms, tuple(nonlinear))
+    return Structure(obstacles, tuple(nonlinear))
 
 
 def default_model(method: str, basis: str | None, size: int | None) -> Separable:

@@ -243,7 +243,7 @@ def grid_cost(model: Separable, counts: Sequence[int]) -> float:
 def _refuse(problem: Problem, refused: dict[int, str]) -> None:
     for i, why in refused.items():
         raise ValueError(
-            f"pinns: the term {problem.terms[i].name!r} is not separable: {why}. "
-            "loss='grid' or 'auto' works with any term; so do the methods adam, lbfgs "
-            "and ssbroyden"
+            f"pinns: the term {problem.terms[i].name!r} is not separable: {why}. Take "
+            "method='ssbroyden', 'lbfgs' or 'adam' with loss='grid' or 'auto', which "
+            "work with any term"
         )

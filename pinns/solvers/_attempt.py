@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pinns.conditions import Periodic
 from pinns.domain import positive_integer, precision
 from pinns.factors import BASES
 from pinns.problem import Problem
@@ -225,6 +226,19 @@ def check(owner: str, problem, basis, key, dtype, path) -> None:
         if value not in allowed:
             raise ValueError(
                 f"{owner}: `{name}` must be one of {', '.join(allowed)}, got {value!r}"
+            )
+    if basis == "fourier":
+        periodic = {
+            name
+            for c in problem.conditions
+            if isinstance(c, Periodic)
+            for name in c.axes
+        }
+        others = [name for name in problem.box.names if name not in periodic]
+        if others:
+            raise ValueError(
+                f"{owner}: basis='fourier' is for problems that are periodic along "
+                f"every axis, got no pinns.Periodic on {', '.join(others)}"
             )
     typed = isinstance(key, jax.Array) and key.shape == ()
     typed = typed and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

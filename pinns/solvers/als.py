@@ -87,8 +87,8 @@ class AlternatingInfo(NamedTuple):
     that were not finite and were skipped. features: numbers of independent features,
     smallest and largest over the axes. floor: losses of the kept start below this are
     rounding noise. balance: weight of the conditions in the first sweeps, relative to
-    the loss. setup_seconds: planning, Gram matrices and compilation. solve_seconds:
-    the sweeps.
+    the loss. loss_of_zero: that of u = 0. setup_seconds: planning, Gram matrices and
+    compilation. solve_seconds: the sweeps.
     """
 
     stopped: str
@@ -100,6 +100,7 @@ class AlternatingInfo(NamedTuple):
     features: tuple[int, int]
     floor: float
     balance: float
+    loss_of_zero: float
     setup_seconds: float
     solve_seconds: float
 
@@ -211,6 +212,7 @@ def solve_als(
         features=(int(kept.min()), int(kept.max())),
         floor=float(run.floor[best]),
         balance=run.balance,
+        loss_of_zero=run.solver.known,
         setup_seconds=ready - began,
         solve_seconds=time.perf_counter() - ready,
     )
