@@ -414,7 +414,7 @@ class _EndState:
         end = jnp.full_like(coordinates[self.k], self.end)
         moved = [*coordinates[: self.k], end, *coordinates[self.k + 1 :]]
         alone = all(c.ndim == d and c.size == c.shape[i] for i, c in enumerate(moved))
-        if alone and d > 1:
+        if alone:
             flat = [c.reshape(-1) for c in moved]
             flat[self.k] = flat[self.k][:1]
             return self._values(self.evaluate, *flat)
