@@ -24,7 +24,7 @@ from pinns.solvers.direct import solve_direct
 
 
 # What is left of the loss of u = 0 where a model does not hold the solution at all.
-LITTLE = 0.1
+LITTLE = 0.3
 
 
 def solve_directly(problem: Problem, settings: Settings) -> Solution:

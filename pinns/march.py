@@ -339,6 +339,11 @@ def _checked(problem, windows, axis) -> tuple[int, tuple[float, ...]]:
             f"{', '.join(problem.groups)}"
         )
     for condition in problem.conditions:
+        if isinstance(condition, Initial) and condition.hard:
+            raise ValueError(
+                f"{OWNER}: Initial conditions must be soft, which can start from the "
+                f"end of a window, got {condition.group(problem.box)!r} with hard=True"
+            )
         if isinstance(condition, Data):
             raise ValueError(
                 f"{OWNER}: `problem` must have no Data conditions, which belong to the "

@@ -51,9 +51,9 @@ def test_grid_and_scattered_values_and_derivatives(wave):
     np.testing.assert_allclose(values, wave.at(grid), rtol=0.0, atol=1e-12)
     c = np.pi
     (exact,) = wave.problem.exact
-    np.testing.assert_allclose(
-        values, exact(t[:, None], x[None, :]), rtol=0.0, atol=1e-5
-    )
+    with jax.enable_x64(True):
+        expected = exact(t[:, None], x[None, :])
+    np.testing.assert_allclose(values, expected, rtol=0.0, atol=1e-5)
     speed = -c * np.sin(c * t)[:, None] * np.sin(np.pi * x)
     speed = speed + 1.5 * c * np.cos(3 * c * t)[:, None] * np.sin(3 * np.pi * x)
     for found in (wave.d("t")(t, x), wave.d("t").at(grid), wave["u"].d("t")(t, x)):
@@ -100,30 +100,18 @@ def test_newton_in_unequal_windows():
 
 
 @pytest.mark.filterwarnings("ignore:pinns.solve_newton")  # not resolved, on purpose
-def test_allen_cahn():
-    """Windows and few functions; the layers need more for more digits."""
-    problem = pinns.problems.allen_cahn()
-    coarse, fine = (
-        pinns.march(problem, method="newton", size=(6, n), windows=3).relative_l2(50)
-        for n in (24, 48)
-    )
-    assert fine < 0.05
-    assert fine < 0.5 * coarse
-
-
-@pytest.mark.parametrize("hard", [False, True])
-def test_trained_models(hard, key):
+def test_trained_models(key):
     """Each window is trained with a key of its own, from where the last one ended."""
     model = pinns.CP(rank=2, hidden=(8,))
     found = pinns.march(
-        decay(hard=hard), model, "ssbroyden", points=12, steps=60, windows=2, key=key
+        decay(), model, "ssbroyden", points=12, steps=60, windows=2, key=key
     )
     settings = [w.settings["key"] for w in found.windows]
     assert settings[0] != settings[1]
     assert found.relative_l2() < 1e-2
     first, second = found.windows
     gap = abs(float(first(1.5)) - float(second(1.5)))
-    assert gap < (1e-12 if hard else 1e-3)
+    assert gap < 1e-3
 
 
 def test_several_unknowns():
@@ -133,7 +121,7 @@ def test_several_unknowns():
         lambda u, v: (u.d("t") - v, v.d("t") + u),
         [pinns.Initial("t", 0.0, unknown="u"), pinns.Initial("t", 1.0, unknown="v")],
         unknowns=("u", "v"),
-        exact={"u": jnp.sin, "v": jnp.cos},
+        exact={"u": lambda t: jnp.sin(t), "v": lambda t: jnp.cos(t)},
     )
     options = {"points": 12, "steps": 60, "key": jax.random.key(1)}
     found = pinns.march(
@@ -212,3 +200,8 @@ def test_wrong_problems_and_points_are_refused(wave):
     found = pinns.march(bare, method="direct", size=8, windows=2)
     with pytest.raises(ValueError, match=r"`Marched.relative_l2` needs an exact"):
         found.relative_l2()
+
+
+def test_hard_initial_conditions_are_refused(key):
+    with pytest.raises(ValueError, match="Initial conditions must be soft"):
+        pinns.march(decay(hard=True), method="newton", size=6, windows=2, key=key)
