@@ -138,6 +138,7 @@ def _placed(half: Array, size: int) -> Array:
 @partial(jax.jit, static_argnames=("degree",), inline=True)
 def _to_half(x: Float[Array, "*b k"], degree: int) -> Complex[Array, "*b u v"]:
     """Return the Fourier coefficients with `v >= 0`, `(..., 2L+1, L+1)`."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # complex has no halves
     table = jnp.asarray(_to_table(degree), x.dtype)
     rows = einsum("...ml,mlu->...um", split_orders(x, degree), table)
     cosine = rows[..., degree:]

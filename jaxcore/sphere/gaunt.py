@@ -98,7 +98,7 @@ def gaunt_product(
     if method == "auto":
         method = _fastest(degrees)
     forms = {"dense": _dense, "grid": _grid, "fourier": fourier_product}
-    z = forms[method](x, y, degrees)
+    z = forms[method](x, y, degrees).astype(dtype)
     return weighted(where, "weights_out", z, weights_out, degrees[2])
 
 

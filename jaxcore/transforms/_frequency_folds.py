@@ -105,7 +105,7 @@ def _fold_axis(
     maps: Float[Array, "b _ _ c"], axis: int, over: Over
 ) -> Float[Array, "b _ _ c"]:
     before, after = maps.shape[:axis], maps.shape[axis + 1 :]
-    blocks = maps.reshape(*before, -1, BASE, *after)
+    blocks = maps.reshape(*before, maps.shape[axis] // BASE, BASE, *after)
     reduce, join = REDUCTIONS[over]
     straight = reduce(lax.slice_in_dim(blocks, 0, None, 2, axis), axis=axis)
     if blocks.shape[axis] == 1:

@@ -56,6 +56,8 @@ def run_axes(
     array = check_real(where, x)
     if axes is None:
         axes = range(array.ndim)
+    elif isinstance(axes, np.ndarray | set | range):
+        axes = [*axes]
     elif not isinstance(axes, Sequence):
         axes = [axes]
     numbers = _axes(where, "axes", axes, array.ndim)
@@ -65,7 +67,9 @@ def run_axes(
 
 def check_real(where: str, x: Values) -> Array:
     """Return `x` as an array, or raise unless it is real floating point."""
-    dtype = jnp.result_type(x)
+    if not hasattr(x, "dtype"):
+        x = np.asarray(x)
+    dtype = x.dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         hint = ""
         if jnp.issubdtype(dtype, jnp.complexfloating):
@@ -77,7 +81,9 @@ def check_real(where: str, x: Values) -> Array:
 
 
 def _spec(where: str, kind: Kind, type: int, norm: NormOption, inverse: bool) -> Spec:
-    if type not in (1, 2, 3, 4) or isinstance(type, bool | float):
+    if isinstance(type, bool) or not isinstance(type, int | np.integer) or type not in (
+        1, 2, 3, 4,
+    ):  # fmt: skip
         raise ValueError(f"{where}: `type` must be 1, 2, 3 or 4, got {type!r}")
     chosen = "backward" if norm is None else norm
     if not isinstance(chosen, str) or chosen not in get_args(Norm):
@@ -86,12 +92,14 @@ def _spec(where: str, kind: Kind, type: int, norm: NormOption, inverse: bool) ->
             f"got {norm!r}"
         )
     if inverse:
-        return Spec(kind, TRANSPOSED_TYPE[type], FLIPPED[chosen])
-    return Spec(kind, type, chosen)
+        return Spec(kind, TRANSPOSED_TYPE[int(type)], FLIPPED[chosen])
+    return Spec(kind, int(type), chosen)
 
 
 def _axes(where: str, name: str, axes: Sequence[int], ndim: int) -> tuple[int, ...]:
     """Return the axes as numbers from 0, or raise."""
+    if not ndim:
+        raise ValueError(f"{where}: `x` must have an axis at least, got a number")
     found = []
     for axis in axes:
         try:

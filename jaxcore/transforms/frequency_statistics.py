@@ -20,6 +20,7 @@ Sources: Qin et al., FcaNet, ICCV 2021 (frequencies, groups of channels, 7 x 7 g
 Nam et al., MADGNet, CVPR 2024 (average, maximum and minimum of all frequencies).
 """
 
+import math
 import operator
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -190,7 +191,7 @@ def _grouped(
     wide = _flat(array)
     batch, height, width, channels = wide.shape
     rows, columns = _carried(pairs, size, height, width)
-    groups = wide.reshape(batch, height, width, len(pairs), -1)
+    groups = wide.reshape(batch, height, width, len(pairs), channels // len(pairs))
     # Products and sums fuse: nothing larger than one column of maps is kept.
     along = jnp.sum(groups * _constant(columns.T, wide)[None, None, :, :, None], axis=2)
     found = jnp.sum(along * _constant(rows.T, wide)[None, :, :, None], axis=1)
@@ -230,7 +231,7 @@ def _constant(values: np.ndarray, like: Array) -> Array:
 def _flat(array: Array) -> Float[Array, "b h w c"]:
     """Return the maps with one batch axis, in float32 at least."""
     wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
-    return wide.reshape(-1, *array.shape[-3:])
+    return wide.reshape(math.prod(array.shape[:-3]), *array.shape[-3:])
 
 
 def _maps(where: str, x: Values) -> Array:

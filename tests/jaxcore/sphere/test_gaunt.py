@@ -240,3 +240,13 @@ def test_mixed_types(rng):
     exact = _product(x.astype(jnp.float32), x.astype(jnp.float32), (2, 2, 2))
     # bfloat16 has eight bits.
     np.testing.assert_allclose(low.astype(jnp.float32), exact, atol=0.05)
+
+
+def test_half_precision_by_every_method(rng):
+    x, y = (a.astype(jnp.bfloat16) for a in pair(rng, (2, 2, 2)))
+    whole = _product(x.astype(jnp.float32), y.astype(jnp.float32), degrees=(2, 2, 2))
+    for method in METHODS:
+        found = _product(x, y, degrees=(2, 2, 2), method=method)
+        assert found.dtype == jnp.bfloat16
+        size = float(jnp.abs(whole).max())
+        np.testing.assert_allclose(found.astype(jnp.float32), whole, atol=0.05 * size)

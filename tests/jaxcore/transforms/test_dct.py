@@ -205,3 +205,24 @@ def test_laws(kind, type, data):
     )
     close(ours(name, 2 * x - y, **options), 2 * forward - ours(name, y, **options))
     close(forward @ y, x @ ours("i" + name, y, **options))
+
+
+def test_lists_scalars_and_types_of_numpy():
+    x = np.array([1.0, 2.0, 4.0], np.float32)
+    np.testing.assert_allclose(
+        transforms.dct([1.0, 2.0, 4.0]), transforms.dct(x), rtol=1e-6
+    )
+    np.testing.assert_array_equal(
+        transforms.dctn(x[None], axes=np.array([0, 1])), transforms.dctn(x[None])
+    )
+    np.testing.assert_array_equal(
+        transforms.dct(x, type=np.int64(3)), transforms.dct(x, type=3)
+    )
+    for bad in ("abc", None, [1, 2]):
+        with pytest.raises(TypeError, match="`x` must be real floating point"):
+            transforms.dct(bad)
+    with pytest.raises(ValueError, match="`x` must have an axis at least"):
+        transforms.dct(1.0)
+    for wrong in (np.float32(2), np.array([1, 2]), True):
+        with pytest.raises(ValueError, match="`type` must be 1, 2, 3 or 4"):
+            transforms.dct(x, type=wrong)

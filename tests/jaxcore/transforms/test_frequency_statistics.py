@@ -319,3 +319,16 @@ def test_options_are_checked():
         match=r"`x` must have a multiple of 2 channels, a group per frequency, got sha",
     ):
         transforms.grouped_frequency_coefficients(x, TOP[:2], 7)
+
+
+@pytest.mark.parametrize("grid", [14, 28, 56])
+def test_empty_batches(grid):
+    frequencies = transforms.frequency_list("top", 4)
+    found = transforms.multi_frequency_statistics(
+        jnp.ones((0, 56, 56, 4)), frequencies, grid
+    )
+    assert {part.shape for part in found} == {(0, 4)}
+    grouped = transforms.grouped_frequency_coefficients(
+        jnp.ones((0, 56, 56, 4)), frequencies, grid
+    )
+    assert grouped.shape == (0, 4)
