@@ -167,7 +167,7 @@ def high_dimension(results: Results) -> str:
     )
     caption = (
         "Poisson with all faces. Set-up: planning, Gram matrices and compilation, once "
-        "for all seeds. A goal is met if the worst error and the whole time, set-up and "
+        "for all seeds. A goal is met if worst error and whole time, set-up and "
         "slowest seed, are within it. The collocation solver needs the whole grid, n^d "
         f"values. {_setting(result, rows)}"
     )
