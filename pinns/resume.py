@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from pinns.settings import LearningRate
+from pinns.settings import ITERATIVE, LearningRate
 from pinns.solution import Solution
 from pinns.solve import solve
 from pinns.solvers.weighted import WeightedState
@@ -63,6 +63,12 @@ def resume(
         5
     """
     settings = solution.settings
+    if settings["method"] not in ITERATIVE:
+        raise ValueError(
+            f"pinns.resume: a solution by method={settings['method']!r} has no steps "
+            f"to go on with; expected one by {', '.join(ITERATIVE)}. `pinns.solve` with "
+            "another `size` or `steps` solves anew"
+        )
     adam = settings["method"] == "adam"
     if adam and optimizer is None and learning_rate is None:
         learning_rate = _rate(settings)

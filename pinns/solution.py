@@ -436,6 +436,8 @@ def _sums(ours: Array, theirs: Array) -> tuple[Array, Array, Array]:
 def _chunked(function, params, points, unknown, orders) -> Array:
     """Maps `function(params, points, unknown, orders)` over chunks of the points."""
     n, d = points.shape
+    if not n:
+        return jnp.zeros(0, points.dtype)
     if n <= POINTS_PER_CHUNK:
         return function(params, points, unknown, orders)
     chunks = -(-n // POINTS_PER_CHUNK)

@@ -103,3 +103,15 @@ def test_missing_state_is_refused(tmp_path):
     loaded = load(stopped.save(tmp_path / "run"))  # without its optimizer
     with pytest.raises(ValueError, match="carries no optimizer state"):
         resume(loaded, 2, learning_rate=1e-3)
+
+
+@pytest.mark.parametrize("method", ["direct", "als"])
+def test_methods_without_steps_are_refused(method, tmp_path):
+    problem = problems.poisson(dimension=2)
+    key = jax.random.key(0) if method == "als" else None
+    options = {"size": 8} if method == "direct" else {"steps": 2, "size": 8}
+    solution = solve(problem, method=method, key=key, **options)
+    assert solution.at(np.zeros((0, 2))).shape == (0,)
+    solution = load(solution.save(tmp_path))
+    with pytest.raises(ValueError, match=f"by method='{method}' has no steps"):
+        resume(solution, 3)
