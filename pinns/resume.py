@@ -66,8 +66,8 @@ def resume(
     if settings["method"] not in ITERATIVE:
         raise ValueError(
             f"pinns.resume: a solution by method={settings['method']!r} has no steps "
-            f"to go on with; expected one by {', '.join(ITERATIVE)}. `pinns.solve` with "
-            "another `size` or `steps` solves anew"
+            f"to go on with; expected one by {', '.join(ITERATIVE)}. `pinns.solve` "
+            "with another `size` or `steps` solves anew"
         )
     adam = settings["method"] == "adam"
     if adam and optimizer is None and learning_rate is None:
