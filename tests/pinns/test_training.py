@@ -1,9 +1,9 @@
 """Small separable models against a pointwise network, at equal size and seconds.
 
 Both train on the same tensor-product points with the same recipe and seeds; the
-baseline's errors are measured in the same test. Of three seeds the medians are compared:
+baseline's errors are measured in the same test. Medians of three seeds are compared:
 the separable ones were 0.04 to 0.57 when the baseline's were 0.97 to 2.8 (2 CPU cores).
-Seed by seed it need not hold: one seed of the tensor train on Klein-Gordon ends near the
+Seed by seed it need not hold: one of the tensor train on Klein-Gordon ends near the
 baseline, at 0.57 to 1.2, depending on how many steps fit into the seconds.
 """
 
