@@ -147,7 +147,7 @@ def test_quasi_newton_runs_go_on(tmp_path):
     assert second.history.loss[-1] < first.history.loss[-1]
     assert second.settings["method"] == "ssbroyden"
     alternating = pinns.solve(POISSON, BASIS, "als", steps=2, **options)
-    with pytest.raises(ValueError, match="method='als' starts anew"):
+    with pytest.raises(ValueError, match="method='als' has no steps to go on with"):
         pinns.resume(alternating, 2)
 
 
