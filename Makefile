@@ -14,13 +14,15 @@ sys.exit(None if sys.version_info >= (3, 11) else found + sys.argv[1])
 endef
 export CHECK_VERSION
 
-.PHONY: help setup demo test lint format-check types pytest format tables clean
+.PHONY: help setup parity demo test lint format-check types pytest format tables clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.test ## Install the packages with everything that the tests need
+
+parity: .venv/.parity ## Add PyTorch, for the tests that compare with it
 
 demo: .venv/.runtime ## Solve an equation and print what came out
 	@$(BIN)/python -m pinns.demo
@@ -72,3 +74,8 @@ clean: ## Remove the environment, caches and outputs
 	@echo "Installing Separax and its test tools into .venv (some minutes the first time)"
 	@$(PIP) -c constraints.txt -e ".[test]"
 	@touch .venv/.runtime $@
+
+.venv/.parity: pyproject.toml constraints.txt | .venv/.test
+	@echo "Installing PyTorch into .venv for the tests that compare with it"
+	@$(PIP) -c constraints.txt -e ".[parity]"
+	@touch $@

@@ -1,0 +1,205 @@
+"""Loading and saving: a file of safetensors, or a mapping of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError
+from safetensors.flax import load_file
+from safetensors.numpy import save_file
+
+from jaxvision.weights.names import KEPT, current, foreign_names, named_arrays
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of loading weights; names of arrays of the network are ours.
+
+    Attributes:
+        loaded: arrays that were set.
+        missing: arrays of the network that were not given.
+        unexpected: names that were given and that the network has no place for.
+        mismatched: arrays given with another shape, as `name: ours, given`.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything fitted."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
+def save_weights(
+    model: nnx.Module, path: str | Path, *, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Writes parameters and running statistics to a file of safetensors.
+
+    The file is written beside and then moved: a crash leaves no half of one under its
+    name.
+
+    Args:
+        model: any network.
+        path: of the file; folders are made.
+        metadata: text for the file's header.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: np.array(array, order="C") for name, array in named_arrays(model).items()
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(arrays, partial, metadata={"format": "jaxvision", **(metadata or {})})
+    return partial.replace(path)
+
+
+def load_weights(
+    model: nnx.Module,
+    path: str | Path,
+    *,
+    source: str = "jaxvision",
+    partial: bool = False,
+    leave: Sequence[str] = (),
+) -> Loaded:
+    """Sets the arrays of a network from a file of safetensors; returns what it did.
+
+    Args:
+        model: changed in place, once everything is checked.
+        path: of the file.
+        source: whose names the file has: `"jaxvision"`, `"torchvision"` or `"timm"`.
+        partial: set what fits and report the rest, instead of raising.
+        leave: beginnings of names of the network that keep their values whatever the
+            file has, `("head",)` for another number of classes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or no safetensors, `source` or `leave` is not
+            known, or, unless `partial`, an array is missing, unexpected or of another
+            shape: all of them are named.
+
+    Example:
+        >>> import tempfile
+        >>> from flax import nnx
+        >>> model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_weights(model, f"{folder}/linear.safetensors")
+        ...     load_weights(nnx.Linear(2, 3, rngs=nnx.Rngs(1)), path).loaded
+        ('bias', 'kernel')
+    """
+    where, path = "jaxvision.load_weights", Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{where}: `path` must be a file of safetensors, got {path}"
+        )
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ValueError(f"{where}: cannot read {path}: {error}") from error
+    return _set(f"{where}({str(path)!r})", model, state, source, partial, leave)
+
+
+def set_weights(
+    model: nnx.Module,
+    state: Mapping[str, Any],
+    *,
+    source: str = "jaxvision",
+    partial: bool = False,
+    leave: Sequence[str] = (),
+) -> Loaded:
+    """Sets the arrays of a network from a mapping of names to arrays.
+
+    Arguments, result and errors are those of `load_weights`. Arrays are whatever
+    `numpy.asarray` takes, tensors of PyTorch on the CPU among them:
+    `set_weights(model, module.state_dict(), source="torchvision")`.
+    """
+    return _set("jaxvision.set_weights", model, state, source, partial, leave)
+
+
+def _set(
+    where: str,
+    model: nnx.Module,
+    state: Mapping[str, Any],
+    source: str,
+    partial: bool,
+    leave: Sequence[str],
+) -> Loaded:
+    ours, names = named_arrays(model), foreign_names(model, source)
+    left = _left(where, ours, leave)
+    given = dict(state) if source == "jaxvision" else current(state)
+    values, missing, mismatched = {}, [], []
+    for name, other in names.items():
+        if name in left:
+            continue
+        if other.name not in given:
+            missing.append(name)
+            continue
+        array = np.asarray(given[other.name])
+        if other.axes and array.ndim == len(other.axes):
+            array = np.transpose(array, np.argsort(other.axes))
+        if array.shape != ours[name].shape:
+            mismatched.append(f"{name}: {ours[name].shape}, {array.shape}")
+        else:
+            values[name] = jnp.asarray(array.astype(ours[name].dtype))
+    places = {other.name for other in names.values()}
+    unexpected = [name for name in given if name not in places]
+    found = Loaded(*map(tuple, (values, missing, unexpected, mismatched)))
+    if not (partial or found.complete):
+        raise ValueError(_complaint(where, found))
+    _update(model, values)
+    return found
+
+
+def _left(where: str, names: Iterable[str], leave: Sequence[str]) -> set[str]:
+    if isinstance(leave, str):
+        raise ValueError(
+            f"{where}: `leave` must be a sequence of beginnings, got {leave!r}; write "
+            f"({leave!r},)"
+        )
+    left: set[str] = set()
+    for start in leave:
+        found = {n for n in names if n == start or n.startswith(start + ".")}
+        if not found:
+            raise ValueError(
+                f"{where}: `leave` must be beginnings of names of the network, got "
+                f"{start!r}"
+            )
+        left |= found
+    return left
+
+
+def _complaint(where: str, found: Loaded) -> str:
+    parts = [
+        f"{title}: {', '.join(names)}"
+        for title, names in (
+            ("missing", found.missing),
+            ("unexpected", found.unexpected),
+            ("of another shape (ours, given)", found.mismatched),
+        )
+        if names
+    ]
+    return (
+        f"{where}: the arrays must be those of the network; {'; '.join(parts)}. "
+        "partial=True sets what fits, leave=(...) keeps parts as they are"
+    )
+
+
+def _update(model: nnx.Module, values: Mapping[str, Any]) -> None:
+    state = nnx.state(model, KEPT)
+    flat = nnx.to_flat_state(state)
+    for path, variable in flat:
+        name = ".".join(map(str, path))
+        if name in values:
+            variable.set_value(values[name])
+    nnx.update(model, nnx.from_flat_state(flat))
