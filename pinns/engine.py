@@ -29,6 +29,11 @@ class Engine:
                 "pinns.solve: `devices` must be a positive integer or a list of "
                 f"jax.Device, got {self.devices!r}"
             )
+        if isinstance(self.devices, int) and self.devices > len(jax.devices()):
+            raise ValueError(
+                "pinns.solve: `devices` must be between 1 and the "
+                f"{len(jax.devices())} that there are, got {self.devices}"
+            )
         for name, kind in (("checkpoint", Checkpoint), ("log", Log)):
             value = getattr(self, name)
             if not isinstance(value, (str, Path, kind, NoneType)):

@@ -209,23 +209,29 @@ def leaf_table(tree: Any) -> list[list[Any]]:
 
 
 def difference_of_tables(expected: list, found: list) -> str | None:
-    """Returns the first row in which two tables differ, in words, or None."""
-    for before, after in zip(expected, found, strict=False):
-        if before[0] != after[0]:
+    """Returns the first row in which two tables differ, in words, or None.
+
+    A leaf that only one of the tables has is missing or new; it does not make those
+    that come after it differ.
+    """
+    before, after = ({row[0]: row for row in table} for table in (expected, found))
+    for path, row in before.items():
+        if path not in after:
+            new = [r for p, r in after.items() if p not in before]
+            hint = f"; {new[0][0]}: {_kind(new[0])} is new" if new else ""
+            what = f"{path}: {_kind(row)} is missing"
+            return f"the first leaf that differs is {what}{hint}"
+        if list(row) != list(after[path]):
             return (
-                f"the first leaf that differs is {before[0]}, which became {after[0]}"
+                f"the first leaf that differs is {path}: {_kind(row)} became "
+                f"{_kind(after[path])}"
             )
-        if list(before) != list(after):
-            return (
-                f"the first leaf that differs is {before[0]}: {_kind(before)} became "
-                f"{_kind(after)}"
-            )
-    if len(expected) != len(found):
-        longer, word = (expected, "missing") if len(expected) > len(found) else (
-            found, "new",
-        )  # fmt: skip
-        row = longer[min(len(expected), len(found))]
-        return f"the first leaf that differs is {row[0]}: {_kind(row)} is {word}"
+    for path, row in after.items():
+        if path not in before:
+            return f"the first leaf that differs is {path}: {_kind(row)} is new"
+    for one, other in zip(before, after, strict=True):
+        if one != other:
+            return f"the first leaf that differs in order is {one}, now {other}"
     return None
 
 

@@ -206,7 +206,7 @@ BAD = [
      {"devices": 2}),
     ({}, "'t' must be a multiple of the 3 devices, got 8", {"devices": 3}),
     ({}, "loss='factored' needs .* got 2 devices", {"devices": 2, "loss": "factored"}),
-    ({}, "`devices` must be between 1 and the 4", {"devices": 8}),
+    ({}, "pinns.solve: `devices` must be between 1 and the 4", {"devices": 8}),
     ({}, "`devices` must be a positive integer or a list", {"devices": "cpu"}),
     ({}, "`devices` must be a positive integer or a list", {"devices": 1.0}),
     ({}, "`log` must be a folder or a jaxcore.training.Log", {"log": 3}),

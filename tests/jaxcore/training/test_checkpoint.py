@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import random
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxcore import training
+from jaxcore.training._steps import difference_of_tables
 from tests.jaxcore.training import _simple, _toy
 
 
@@ -264,9 +266,9 @@ def other_model(shape, name="b"):
         ),
         (
             {"task": other_model((2,), "c")},
-            r"differs is \['ema'\]\['b'\], which became \['ema'\]\['c'\]",
+            r"\['b'\]: float32\[2\] is missing; \['ema'\]\['c'\]: float32\[2\] is n",
         ),
-        ({"ema": None}, r"differs is \['ema'\]\['a'\], which became"),
+        ({"ema": None}, r"differs is \['ema'\]\['a'\]: float32\[.*\] is missing"),
         ({"ema": 0.6}, r"configuration: ema\.decay was 0\.5 and is 0\.6"),
         ({"key": jax.random.key(3)}, r"configuration: key\[1\] was 2 and is 3"),
         ({"batches": _simple.batches(12)}, r"batches\.batch_size was 8 and is 12"),
@@ -281,6 +283,24 @@ def test_another_model_or_configuration_is_named(options, message, copy):
     with pytest.raises(training.CheckpointError, match=message):
         save(copy, **{"ema": 0.5, **options})
     assert steps(copy) == [4, 8, 12]
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (["a", "c"], r"\['b'\]: float32\[2\] is missing; \['c'\]: float32\[2\] is new"),
+        (["a"], r"is \['b'\]: float32\[2\] is missing$"),
+        (["a", "aa", "b"], r"differs is \['aa'\]: float32\[2\] is new$"),
+        (["b", "a"], r"differs in order is \['a'\], now \['b'\]$"),
+        (["a", "b"], None),
+    ],
+)
+def test_differing_leaves_are_named(now, message):
+    def table(names):
+        return [[f"['{name}']", [2], "float32"] for name in names]
+
+    found = difference_of_tables(table(["a", "b"]), table(now))
+    assert (found is None) if message is None else re.search(message, found)
 
 
 @dataclasses.dataclass(frozen=True)
