@@ -23,6 +23,7 @@ from jaxvision.system import System
 
 SYSTEMS: dict[str, str] = {
     "beta_sigma_vae": "jaxvision.recipes.beta_sigma_vae",
+    "lung_ssfnet": "jaxvision.recipes.lung_ssfnet",
 }
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from flax import nnx
 
 from jaxcore.training import Task
@@ -27,6 +30,13 @@ class System:
         task_of: `recipe -> Task`.
         inputs: `options -> arguments` of the network for one image, as shapes.
         paper_figures: what the paper reports, by what it is.
+        read: `(recipe, folder, damaged) -> arrays` of a folder of the user's, for the
+            command line, `damaged` as for `jaxvision.data.read_image_folder`; None
+            where there is no such reader.
+        apply: `(recipe, network, *inputs) -> outputs`, what a trained network is used
+            for, with the preparation of the inputs; by default the network alone.
+        figures: what comes out here, by the names of `paper_figures`, where it is the
+            same quantity; text, or a function that finds it.
     """
 
     paper: str
@@ -38,3 +48,22 @@ class System:
     task_of: Callable[[Any], Task]
     inputs: Callable[[Any], tuple[Any, ...]]
     paper_figures: Mapping[str, str]
+    read: Callable[[Any, Path, str], dict[str, np.ndarray]] | None = None
+    apply: Callable[..., Any] | None = None
+    figures: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
+
+    def predict(self, recipe: Any, network: nnx.Module, *inputs: Any) -> Any:
+        """Returns what a trained network makes of inputs."""
+        if self.apply is None:
+            return network(*inputs)
+        return self.apply(recipe, network, *inputs)
+
+    def inputs_of(self, recipe: Any) -> tuple[Any, ...]:
+        """Returns the inputs for one image, of the size that a recipe trains on."""
+        shapes = self.inputs(recipe.network)
+        side = getattr(recipe, "image_size", None)
+        if side is None:
+            return shapes
+        image, *others = shapes
+        sized = (image.shape[0], side, side, *image.shape[3:])
+        return (jax.ShapeDtypeStruct(sized, image.dtype), *others)

@@ -3,29 +3,42 @@
 from jaxvision.layers.attention import (
     MultiFrequencyAttention as MultiFrequencyAttention,
 )
+from jaxvision.layers.attention import SpatialAttention as SpatialAttention
 from jaxvision.layers.attention import SqueezeExcitation as SqueezeExcitation
 from jaxvision.layers.attention import simam as simam
 from jaxvision.layers.convolution import ConvNormActivation as ConvNormActivation
 from jaxvision.layers.convolution import ConvTranspose as ConvTranspose
+from jaxvision.layers.convolution import GroupedConv as GroupedConv
 from jaxvision.layers.convolution import conv as conv
+from jaxvision.layers.frequency_fusion import FusionUnit as FusionUnit
+from jaxvision.layers.frequency_fusion import SSFBlock as SSFBlock
 from jaxvision.layers.normalization import BatchNorm as BatchNorm
+from jaxvision.layers.normalization import InstanceNorm as InstanceNorm
 from jaxvision.layers.parameters import count_parameters as count_parameters
 from jaxvision.layers.parameters import split as split
 from jaxvision.layers.parameters import statistics_of as statistics_of
 from jaxvision.layers.residual import BasicBlock as BasicBlock
 from jaxvision.layers.residual import Bottleneck as Bottleneck
+from jaxvision.layers.resize import average_pool as average_pool
+from jaxvision.layers.resize import resize_bilinear as resize_bilinear
 from jaxvision.layers.resnet import ResNet as ResNet
 from jaxvision.layers.transformer import Encoder as Encoder
 from jaxvision.layers.transformer import EncoderBlock as EncoderBlock
 from jaxvision.layers.transformer import SelfAttention as SelfAttention
+from jaxvision.layers.unet import ConvPair as ConvPair
+from jaxvision.layers.unet import UNetDecoderStage as UNetDecoderStage
+from jaxvision.layers.unet import UNetEncoder as UNetEncoder
 from jaxvision.layers.vit import Size as Size
 from jaxvision.layers.vit import ViT as ViT
 
 
 __all__ = [
-    "conv", "ConvNormActivation", "ConvTranspose", "BatchNorm",
+    "conv", "ConvNormActivation", "ConvTranspose", "GroupedConv",
+    "BatchNorm", "InstanceNorm", "resize_bilinear", "average_pool",
     "BasicBlock", "Bottleneck", "ResNet",
-    "simam", "SqueezeExcitation", "MultiFrequencyAttention",
+    "ConvPair", "UNetEncoder", "UNetDecoderStage",
+    "simam", "SqueezeExcitation", "SpatialAttention", "MultiFrequencyAttention",
+    "FusionUnit", "SSFBlock",
     "SelfAttention", "EncoderBlock", "Encoder", "ViT", "Size",
     "count_parameters", "split", "statistics_of",
 ]  # fmt: skip

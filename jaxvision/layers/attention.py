@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxcore import transforms
 from jaxvision._checks import Values
 from jaxvision.layers._checks import images, positive
-from jaxvision.layers.convolution import Activation
+from jaxvision.layers.convolution import Activation, conv, exact_gelu
 from jaxvision.layers.initialization import uniform_bias, uniform_fan_in
 
 
@@ -108,6 +108,53 @@ class SqueezeExcitation(nnx.Module):
         return x * weights[:, None, None, :]
 
 
+class SpatialAttention(nnx.Module):
+    """Weighs positions by mean and maximum over the channels.
+
+    `y = x * sigmoid(conv([mean_c x, max_c x]))`, one convolution without bias from two
+    maps to one.
+
+    Args:
+        kernel: odd side of the convolution.
+
+    Raises:
+        ValueError: a kernel that is not odd and positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> SpatialAttention(rngs=nnx.Rngs(0))(jnp.ones((1, 4, 5, 8))).shape
+        (1, 4, 5, 8)
+
+    Source: Woo et al., CBAM, ECCV 2018, equation 3.
+    """
+
+    def __init__(
+        self,
+        kernel: int = 7,
+        *,
+        kernel_init: nnx.Initializer = uniform_fan_in,
+        rngs: nnx.Rngs,
+    ):
+        where = "jaxvision.layers.SpatialAttention"
+        positive(where, kernel=kernel)
+        if kernel % 2 == 0:
+            raise ValueError(f"{where}: `kernel` must be odd, got {kernel}")
+        self.conv = conv(
+            2, 1, kernel, use_bias=False, kernel_init=kernel_init, rngs=rngs
+        )
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Returns the weighted maps.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, H, W, C) of floats.
+        """
+        x = images("jaxvision.layers.SpatialAttention", x)
+        pooled = [f(x, axis=-1, keepdims=True) for f in (jnp.mean, jnp.max)]
+        return x * jax.nn.sigmoid(self.conv(jnp.concatenate(pooled, axis=-1)))
+
+
 class ChannelGate(nnx.Module):
     """Two linear layers with a narrow middle, shared by the channel attentions."""
 
@@ -201,7 +248,7 @@ class MultiFrequencyAttention(nnx.Module):
             "jaxvision.layers.MultiFrequencyAttention",
             channels,
             reduction,
-            _exact_gelu if activation is None else activation,
+            exact_gelu if activation is None else activation,
             use_bias=False,
             rngs=rngs,
         )
@@ -231,7 +278,3 @@ class MultiFrequencyAttention(nnx.Module):
         """
         x = images("jaxvision.layers.MultiFrequencyAttention", x, self.channels)
         return x * jax.nn.sigmoid(self._gate(x))[:, None, None, :]
-
-
-def _exact_gelu(x: Array) -> Array:
-    return jax.nn.gelu(x, approximate=False)

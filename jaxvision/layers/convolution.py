@@ -16,6 +16,13 @@ from jaxvision.layers.normalization import BatchNorm
 
 
 Activation = Callable[[Array], Array]
+GROUPED = ("auto", "native", "dense", "taps")
+NARROW = 8  # channels of a group below which CPUs are slow at grouped convolutions
+
+
+def exact_gelu(x: Array) -> Array:
+    """Returns `x Phi(x)` with the normal distribution function, not its tanh form."""
+    return jax.nn.gelu(x, approximate=False)
 
 
 def conv(
@@ -29,6 +36,7 @@ def conv(
     groups: int = 1,
     use_bias: bool = True,
     kernel_init: nnx.Initializer = uniform_fan_in,
+    bias_init: nnx.Initializer | None = None,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
     """Returns a square convolution padded alike on all sides.
@@ -39,7 +47,8 @@ def conv(
         in_channels, out_channels, kernel, stride, dilation, groups: as usual.
         padding: zeros on each side; default `dilation * (kernel // 2)`, which keeps
             the size at stride 1 and odd kernels.
-        use_bias: add a bias, drawn like the kernel of PyTorch's layer.
+        use_bias: add a bias.
+        kernel_init, bias_init: by default those of PyTorch's layer.
 
     Raises:
         ValueError: a size that is not positive, or groups that divide no channels.
@@ -77,7 +86,7 @@ def conv(
         feature_group_count=groups,
         use_bias=use_bias,
         kernel_init=kernel_init,
-        bias_init=uniform_bias(in_channels // groups * kernel**2),
+        bias_init=bias_init or uniform_bias(in_channels // groups * kernel**2),
         rngs=rngs,
     )
 
@@ -90,7 +99,7 @@ class ConvNormActivation(nnx.Module):
             `conv`.
         norm: `channels -> layer`; None for no normalization.
         activation: None for none.
-        kernel_init: of the convolution.
+        kernel_init, bias_init: of the convolution.
 
     Example:
         >>> import jax.numpy as jnp
@@ -113,6 +122,7 @@ class ConvNormActivation(nnx.Module):
         norm: Callable[[int], nnx.Module] | None = BatchNorm,
         activation: Activation | None = jax.nn.relu,
         kernel_init: nnx.Initializer = uniform_fan_in,
+        bias_init: nnx.Initializer | None = None,
         rngs: nnx.Rngs,
     ):
         self.conv = conv(
@@ -124,6 +134,7 @@ class ConvNormActivation(nnx.Module):
             groups=groups,
             use_bias=use_bias,
             kernel_init=kernel_init,
+            bias_init=bias_init,
             rngs=rngs,
         )
         self.norm = None if norm is None else norm(out_channels)
@@ -152,6 +163,7 @@ class ConvTranspose(nnx.Module):
         padding: cut from each side, at most `kernel - 1`.
         output_padding: added at the bottom and on the right, less than `stride`.
         use_bias: add a bias.
+        kernel_init, bias_init: by default those of PyTorch's layer.
 
     Raises:
         ValueError: a size that is not positive, or a padding out of range.
@@ -176,6 +188,8 @@ class ConvTranspose(nnx.Module):
         padding: int = 0,
         output_padding: int = 0,
         use_bias: bool = True,
+        kernel_init: nnx.Initializer | None = None,
+        bias_init: nnx.Initializer | None = None,
         rngs: nnx.Rngs,
     ):
         where = "jaxvision.layers.ConvTranspose"
@@ -198,9 +212,11 @@ class ConvTranspose(nnx.Module):
         # PyTorch's kernel is (in, out, k, k): its fan_in counts the output channels.
         shape = (kernel, kernel, in_channels, out_channels)
         draw = uniform_bias(out_channels * kernel**2)
-        self.kernel = nnx.Param(draw(rngs.params(), shape))
+        self.kernel = nnx.Param((kernel_init or draw)(rngs.params(), shape))
         self.bias = (
-            nnx.Param(draw(rngs.params(), (out_channels,))) if use_bias else None
+            nnx.Param((bias_init or draw)(rngs.params(), (out_channels,)))
+            if use_bias
+            else None
         )
         self.stride, self.in_channels = stride, in_channels
         low = kernel - 1 - padding
@@ -224,3 +240,121 @@ class ConvTranspose(nnx.Module):
         if self.bias is None:
             return out
         return out + self.bias[...].astype(x.dtype).reshape(1, 1, 1, -1)
+
+
+class GroupedConv(nnx.Module):
+    """Convolution in groups of channels, fast where groups are narrow too.
+
+    Output channels of a group see the input channels of the same group alone. The
+    stride is 1, there is no bias, sizes are kept. The kernel is `(kernel, kernel,
+    in / groups, out)`, as that of `conv`.
+
+    Args:
+        in_channels, out_channels, dilation, groups: as usual.
+        kernel: odd.
+        method: `"native"`: the grouped convolution of XLA; `"dense"`: one group, with a
+            kernel that is zero between groups; `"taps"`: a sum of shifted maps, for
+            groups of one channel; `"auto"`: on CPUs, where the native form is several
+            times slower for groups of few channels, the fitting one of the others, and
+            native otherwise.
+
+    Raises:
+        ValueError: a size that is not positive or does not fit, or an unknown method.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> layer = GroupedConv(8, 8, 3, groups=4, rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((1, 5, 6, 8))).shape
+        (1, 5, 6, 8)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        groups: int,
+        dilation: int = 1,
+        method: str = "auto",
+        kernel_init: nnx.Initializer = uniform_fan_in,
+        rngs: nnx.Rngs,
+    ):
+        where = "jaxvision.layers.GroupedConv"
+        positive(
+            where,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel=kernel,
+            groups=groups,
+            dilation=dilation,
+        )
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{where}: `groups` must divide {in_channels} and {out_channels} "
+                f"channels, got {groups}"
+            )
+        if kernel % 2 == 0:
+            raise ValueError(f"{where}: `kernel` must be odd, got {kernel}")
+        if method not in GROUPED:
+            raise ValueError(
+                f"{where}: `method` must be one of {GROUPED}, got {method!r}"
+            )
+        single = groups == in_channels == out_channels
+        if method == "taps" and not single:
+            raise ValueError(
+                f"{where}: `groups` must be the number of channels for method='taps', "
+                f"got {groups} for {in_channels} and {out_channels}"
+            )
+        if method == "auto":
+            narrow = in_channels // groups < NARROW and jax.default_backend() == "cpu"
+            method = ("taps" if single else "dense") if narrow else "native"
+        shape = (kernel, kernel, in_channels // groups, out_channels)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
+        self.in_channels, self.groups, self.dilation = in_channels, groups, dilation
+        self.method = method
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        """Returns the maps of the layer.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, H, W, in_channels) of floats.
+        """
+        x = images("jaxvision.layers.GroupedConv", x, self.in_channels)
+        kernel = self.kernel[...].astype(x.dtype)
+        pad = self.dilation * (kernel.shape[0] // 2)
+        if self.method == "taps":
+            return _sum_of_taps(x, kernel[:, :, 0], self.dilation, pad)
+        groups = self.groups
+        if self.method == "dense":
+            kernel, groups = _between_groups(kernel, groups), 1
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(1, 1),
+            padding=((pad, pad), (pad, pad)),
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+
+def _sum_of_taps(x: Array, kernel: Array, dilation: int, pad: int) -> Array:
+    _, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    out = jnp.zeros((), x.dtype)
+    for i in range(kernel.shape[0]):
+        for j in range(kernel.shape[1]):
+            rows, columns = dilation * i, dilation * j
+            part = padded[:, rows : rows + height, columns : columns + width]
+            out = out + part * kernel[i, j].reshape(1, 1, 1, -1)
+    return out
+
+
+def _between_groups(kernel: Array, groups: int) -> Array:
+    """Returns the kernel of one group: zero from a group to another."""
+    side, _, width, out = kernel.shape
+    parts = kernel.reshape(side, side, width, groups, out // groups)
+    block = jnp.einsum("hwigo,gf->hwfigo", parts, jnp.eye(groups, dtype=kernel.dtype))
+    return block.reshape(side, side, groups * width, out)

@@ -16,6 +16,12 @@ from flax import nnx
 uniform_fan_in = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 # N(0, 2 / fan_out): He et al., ICCV 2015, as ResNets use it.
 he_fan_out = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+# N(0, 2 / ((1 + 0.01^2) fan)): He et al. for leaky ReLU, as nnU-Net uses it. Kernels of
+# transposed convolutions count what a value goes to, as in PyTorch.
+he_leaky = nnx.initializers.variance_scaling(2 / (1 + 0.01**2), "fan_in", "normal")
+he_leaky_transposed = nnx.initializers.variance_scaling(
+    2 / (1 + 0.01**2), "fan_out", "normal"
+)
 
 
 def uniform_bias(fan_in: int) -> nnx.Initializer:

@@ -1,4 +1,4 @@
-"""Batch normalization over the global batch, on any number of devices."""
+"""Normalization: over the global batch on any number of devices, or image by image."""
 
 from __future__ import annotations
 
@@ -83,3 +83,49 @@ class BatchNorm(nnx.Module):
         for running, new in ((self.mean, mean), (self.var, variance)):
             kept = keep * running[...] + (1 - keep) * lax.stop_gradient(new)
             running[...] = kept.astype(running[...].dtype)
+
+
+class InstanceNorm(nnx.Module):
+    """Normalizes each channel of each image with its own moments.
+
+    `y = (x - m) / sqrt(v + eps) * scale + bias`, mean `m` and (biased) variance `v`
+    over the positions of one image, in training and in evaluation. Moments are computed
+    in float32 at least.
+
+    Args:
+        channels: C.
+        epsilon: added to the variance.
+        affine: whether there are `scale` and `bias`.
+
+    Raises:
+        ValueError: `channels` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> norm = InstanceNorm(1)
+        >>> norm(jnp.array([[[1.0], [3.0]], [[5.0], [5.0]]])).round(2)[..., 0].tolist()
+        [[-1.0, 1.0], [0.0, 0.0]]
+
+    Source: Ulyanov et al., Instance Normalization, 2016.
+    """
+
+    def __init__(self, channels: int, *, epsilon: float = 1e-5, affine: bool = True):
+        positive("jaxvision.layers.InstanceNorm", channels=channels)
+        self.scale = nnx.Param(jnp.ones(channels)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(channels)) if affine else None
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "b *rest c"]) -> Float[Array, "b *rest c"]:
+        """Returns the normalized maps, of the dtype of `x`."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        axes = tuple(range(1, x.ndim - 1))
+        centered = wide - jnp.mean(wide, axes, keepdims=True)
+        variance = jnp.mean(centered**2, axes, keepdims=True)
+        factor = lax.rsqrt(variance + self.epsilon)
+        shape = (1,) * (x.ndim - 1) + (-1,)
+        if self.scale is not None:
+            factor = factor * self.scale[...].reshape(shape)
+        out = centered * factor
+        if self.bias is not None:
+            out = out + self.bias[...].reshape(shape)
+        return out.astype(x.dtype)

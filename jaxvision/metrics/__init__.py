@@ -10,10 +10,14 @@ from jaxvision.metrics.confusion import precision as precision
 from jaxvision.metrics.confusion import recall as recall
 from jaxvision.metrics.image import psnr as psnr
 from jaxvision.metrics.image import ssim as ssim
+from jaxvision.metrics.segmentation import majority_label as majority_label
+from jaxvision.metrics.segmentation import mean_over_images as mean_over_images
+from jaxvision.metrics.segmentation import overlap_per_image as overlap_per_image
 
 
 __all__ = [
     "confusion_matrix", "accuracy", "precision", "recall", "dice", "iou",
     "cohen_kappa", "mean_over",
+    "overlap_per_image", "mean_over_images", "majority_label",
     "psnr", "ssim",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from jaxvision.models.beta_sigma_vae import BetaSigmaVAE as BetaSigmaVAE
 from jaxvision.models.beta_sigma_vae import BetaSigmaVAEOptions as BetaSigmaVAEOptions
+from jaxvision.models.lung_ssfnet import LungSSFNet as LungSSFNet
+from jaxvision.models.lung_ssfnet import LungSSFOptions as LungSSFOptions
 
 
-__all__ = ["BetaSigmaVAE", "BetaSigmaVAEOptions"]
+__all__ = ["BetaSigmaVAE", "BetaSigmaVAEOptions", "LungSSFNet", "LungSSFOptions"]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array
 
-from jaxcore.training import Task, masked_mean, value_and_grad
-from jaxvision import _checks, losses
-from jaxvision.layers import split, statistics_of
+from jaxcore.training import Task
+from jaxvision import _checks, data, losses
 from jaxvision.layers._checks import positive
 from jaxvision.models import BetaSigmaVAE, BetaSigmaVAEOptions
+from jaxvision.recipes._network_task import network_task
 from jaxvision.system import System
 
 
@@ -123,40 +125,12 @@ def task(config: BetaSigmaVAERecipe) -> Task:
     variance 1/2 and `bound_beta` at beta/2 (what a beta-VAE assumes; left out at beta
     0); `mse` is the mean squared error.
     """
-    optimizer = optax.adamw(config.rate, weight_decay=config.weight_decay)
 
-    def build(key):
-        return BetaSigmaVAE(config.network, rngs=nnx.Rngs(params=key))
+    def loss(model, batch, key):
+        parts = config.loss(batch["image"], *model(batch["image"], key))
+        return parts.total, {"distortion": parts.distortion, "rate": parts.rate}
 
-    graph, _, _ = split(nnx.eval_shape(build, jax.random.key(0)))
-
-    def init(key):
-        _, params, statistics = split(build(key))
-        state = optimizer.init(params)
-        return {"params": params, "statistics": statistics, "optimizer": state}
-
-    def step(state, batch, key):
-        _check_batch(batch)
-
-        def loss(params, batch, key):
-            model = nnx.merge(graph, params, state["statistics"], copy=True)
-            model.train()
-            parts = config.loss(batch["image"], *model(batch["image"], key))
-            return parts.total, (parts, statistics_of(model))
-
-        (_, (parts, statistics)), slope = value_and_grad(loss, has_aux=True)(
-            state["params"], batch, key
-        )
-        updates, memory = optimizer.update(slope, state["optimizer"], state["params"])
-        return {
-            "params": optax.apply_updates(state["params"], updates),
-            "statistics": statistics,
-            "optimizer": memory,
-        }, {"loss": parts.total, "distortion": parts.distortion, "rate": parts.rate}
-
-    def evaluate(state, batch):
-        model = nnx.merge(graph, state["params"], state["statistics"], copy=True)
-        model.eval()
+    def evaluate(model, batch):
         x = batch["image"]
         out = model(x, jax.random.key(0))
         found = {
@@ -167,18 +141,15 @@ def task(config: BetaSigmaVAERecipe) -> Task:
         }
         if config.beta > 0:
             found["bound_beta"] = losses.elbo(x, *out, variance=config.beta / 2)
-        mask = batch.get("mask", jnp.ones(x.shape[0]))
-        return {name: masked_mean(values, mask) for name, values in found.items()}
+        return found
 
-    return Task(init, step, evaluate)
-
-
-def _check_batch(batch: Any) -> None:
-    if "mask" in batch:
-        raise ValueError(
-            f"{OWNER}: `batches` must drop the rest of an epoch, because moments of a "
-            "batch cannot leave out padding; got padded ones. Write last='drop'"
-        )
+    return network_task(
+        OWNER,
+        lambda key: BetaSigmaVAE(config.network, rngs=nnx.Rngs(params=key)),
+        optax.adamw(config.rate, weight_decay=config.weight_decay),
+        loss,
+        evaluate,
+    )
 
 
 CELEBA = BetaSigmaVAERecipe()
@@ -211,6 +182,15 @@ def _inputs(options: BetaSigmaVAEOptions) -> tuple[Any, ...]:
     return image, jax.eval_shape(jax.random.key, 0)
 
 
+def read(config: BetaSigmaVAERecipe, path: Path, damaged: str) -> dict[str, np.ndarray]:
+    """Returns the images of a folder, of MNIST's files, or of an npz file."""
+    network = config.network
+    found = data.read_images(
+        path, network.image_size, channels=network.in_channels, damaged=damaged
+    )
+    return {"image": found["image"]}
+
+
 SYSTEM = System(
     paper="Kim and Lee, Beta-Sigma VAE: Separating Beta and Decoder Variance",
     task="generation",
@@ -220,6 +200,7 @@ SYSTEM = System(
     presets=_presets(),
     task_of=task,
     inputs=_inputs,
+    read=read,
     paper_figures={
         "CelebA, test bound at beta 1 in nats": "14384; constant variance 10616",
         "CelebA, FID at beta 10": "73.7; constant variance 149.4",

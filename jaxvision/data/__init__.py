@@ -1,0 +1,29 @@
+"""Images from folders and files of the user, synthetic ones, and augmentation."""
+
+from jaxvision.data.augment import affine as affine
+from jaxvision.data.augment import blur as blur
+from jaxvision.data.augment import brightness as brightness
+from jaxvision.data.augment import flip as flip
+from jaxvision.data.augment import gamma as gamma
+from jaxvision.data.augment import noise as noise
+from jaxvision.data.augment import shift_crop as shift_crop
+from jaxvision.data.augment import standardize as standardize
+from jaxvision.data.files import read_cifar as read_cifar
+from jaxvision.data.files import read_idx as read_idx
+from jaxvision.data.files import read_images as read_images
+from jaxvision.data.files import read_mnist as read_mnist
+from jaxvision.data.files import read_npz as read_npz
+from jaxvision.data.folders import DataError as DataError
+from jaxvision.data.folders import read_image_folder as read_image_folder
+from jaxvision.data.folders import read_segmentation_folder as read_segmentation_folder
+from jaxvision.data.synthetic import synthetic_gaussians as synthetic_gaussians
+from jaxvision.data.synthetic import synthetic_rings as synthetic_rings
+
+
+__all__ = [
+    "read_images", "read_image_folder", "read_segmentation_folder",
+    "read_idx", "read_mnist", "read_cifar", "read_npz", "DataError",
+    "synthetic_rings", "synthetic_gaussians",
+    "standardize", "flip", "shift_crop", "affine",
+    "brightness", "gamma", "noise", "blur",
+]  # fmt: skip

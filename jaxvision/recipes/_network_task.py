@@ -1,0 +1,83 @@
+"""The task of training one network with one optimizer, whatever its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array
+
+from jaxcore.training import Task, masked_mean, value_and_grad
+from jaxvision.layers import split, statistics_of
+
+
+Loss = Callable[[nnx.Module, Any, Array], tuple[Array, Mapping[str, Array]]]
+Evaluate = Callable[[nnx.Module, Any], Mapping[str, Array]]
+
+
+def network_task(
+    owner: str,
+    build: Callable[[Array], nnx.Module],
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    evaluate: Evaluate,
+) -> Task:
+    """Returns the task whose state is a dict of params, statistics and optimizer.
+
+    Args:
+        owner: what errors begin with.
+        build: `key -> network`.
+        optimizer: of its parameters.
+        loss: `(network, batch, key) -> (value, metrics)`, means over the batch, with
+            the network in training.
+        evaluate: `(network, batch) -> metrics`, one number per row each, with the
+            network in evaluation. Rows that an entry `"mask"` of the batch marks as
+            padding do not count.
+
+    The task refuses padded batches in training: moments of a batch cannot leave out
+    padding.
+    """
+    graph, _, _ = split(nnx.eval_shape(build, jax.random.key(0)))
+
+    def init(key):
+        _, params, statistics = split(build(key))
+        state = optimizer.init(params)
+        return {"params": params, "statistics": statistics, "optimizer": state}
+
+    def step(state, batch, key):
+        if "mask" in batch:
+            raise ValueError(
+                f"{owner}: `batches` must drop the rest of an epoch, because moments "
+                "of a batch cannot leave out padding; got padded ones. Write "
+                "last='drop'"
+            )
+
+        def total(params, batch, key):
+            model = nnx.merge(graph, params, state["statistics"], copy=True)
+            model.train()
+            value, metrics = loss(model, batch, key)
+            return value, (dict(metrics), statistics_of(model))
+
+        (value, (metrics, statistics)), slope = value_and_grad(total, has_aux=True)(
+            state["params"], batch, key
+        )
+        updates, memory = optimizer.update(slope, state["optimizer"], state["params"])
+        return {
+            "params": optax.apply_updates(state["params"], updates),
+            "statistics": statistics,
+            "optimizer": memory,
+        }, {"loss": value, **metrics}
+
+    def evaluation(state, batch):
+        model = nnx.merge(graph, state["params"], state["statistics"], copy=True)
+        model.eval()
+        found = evaluate(model, batch)
+        rows = len(next(iter(found.values())))
+        mask = batch.get("mask", jnp.ones(rows))
+        return {name: masked_mean(values, mask) for name, values in found.items()}
+
+    return Task(init, step, evaluation)

@@ -1,0 +1,320 @@
+"""Training of LungSSFNet, its ablations, and the plain U-Net beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array
+
+from jaxcore.training import Task
+from jaxvision import _checks, data, losses, metrics
+from jaxvision.layers import count_parameters
+from jaxvision.layers._checks import positive
+from jaxvision.models import LungSSFNet, LungSSFOptions
+from jaxvision.recipes._network_task import network_task
+from jaxvision.system import System
+
+
+OWNER = "jaxvision.recipe('lung_ssfnet')"
+
+
+@dataclass(frozen=True)
+class LungSSFRecipe:
+    """What is trained and how; the defaults are the paper's.
+
+    Attributes:
+        network: sizes of the network.
+        image_size: side to which the reader of folders brings images.
+        learning_rate: of the first epoch; later ones have
+            `learning_rate (1 - epoch / epochs)^power`.
+        power: see there; nnU-Net's.
+        momentum: Nesterov's. weight_decay: added to the gradient.
+        dice_weight: of the soft Dice beside the cross-entropy, which has 1.
+        augment: flip, rotate, scale, and change contrast, noise and sharpness, in the
+            compiled step.
+        batch_size, epochs: as usual; the rest of an epoch is dropped.
+        num_images: to train on; with batch size and epochs it gives `steps`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    network: LungSSFOptions = field(default_factory=LungSSFOptions)
+    image_size: int = 512
+    learning_rate: float = 0.01
+    power: float = 0.9
+    momentum: float = 0.99
+    weight_decay: float = 3e-5
+    dice_weight: float = 1.0
+    augment: bool = True
+    batch_size: int = 7
+    epochs: int = 500
+    num_images: int = 245
+
+    def __post_init__(self) -> None:
+        positive(
+            OWNER,
+            image_size=self.image_size,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+        )
+        divisor = 2 ** (len(self.network.channels) - 1)
+        if self.image_size % divisor:
+            raise ValueError(
+                f"{OWNER}: `image_size` must be divisible by {divisor}, once 2 per "
+                f"stage of the encoder but the first, got {self.image_size}"
+            )
+        if self.num_images < self.batch_size:
+            raise ValueError(
+                f"{OWNER}: `num_images` must be at least the batch size, "
+                f"{self.batch_size}, got {self.num_images}"
+            )
+        _checks.positive(OWNER, "learning_rate", self.learning_rate)
+        _checks.fraction(OWNER, "momentum", self.momentum)
+        for name in ("weight_decay", "dice_weight", "power"):
+            _checks.not_negative(OWNER, name, getattr(self, name))
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one epoch."""
+        return self.num_images // self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.epoch_steps
+
+    def rate(self, step: Array) -> Array:
+        """Returns the learning rate at a step, constant over an epoch."""
+        epoch = jnp.minimum(step // self.epoch_steps, self.epochs)
+        return self.learning_rate * (1 - epoch / self.epochs) ** self.power
+
+    def loss(self, logits: Array, label: Array) -> tuple[Array, dict[str, Array]]:
+        """Returns cross-entropy plus soft Dice, and both.
+
+        With one map of logits these are binary; otherwise the Dice leaves out the
+        background, and both are pooled over the batch.
+        """
+        classes = self.network.num_classes
+        if classes == 1:
+            target = label[..., None].astype(logits.dtype)
+            entropy = jnp.mean(losses.binary_cross_entropy(logits, target))
+            shares = jax.nn.sigmoid(logits)
+        else:
+            entropy = jnp.mean(losses.softmax_cross_entropy(logits, label))
+            target = jax.nn.one_hot(label, classes, dtype=logits.dtype)
+            shares = jax.nn.softmax(logits)
+        overlap = losses.soft_dice_loss(
+            shares, target, background=0 if classes > 1 else None
+        )
+        parts = {"cross_entropy": entropy, "soft_dice": overlap}
+        return entropy + self.dice_weight * overlap, parts
+
+
+def predictions(logits: Array) -> Array:
+    """Returns the label of each pixel: the largest logit, or the sign of the only one.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> predictions(jnp.array([[-1.0], [2.0]])).tolist()
+        [0, 1]
+    """
+    if logits.shape[-1] == 1:
+        return (logits[..., 0] > 0).astype(jnp.int32)
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
+def task(config: LungSSFRecipe) -> Task:
+    """Returns the task; batches are dicts of `"image"` and `"label"`.
+
+    Images (B, H, W, C) are in any range, with augmentation in [0, 1]; each is brought
+    to mean 0 and deviation 1. Labels (B, H, W) are integers. Metrics of a step: `loss`,
+    `cross_entropy`, `soft_dice`. Metrics of an evaluation, means over images:
+    `accuracy` of the pixels, and for each class k but the background `dice_k` and
+    `iou_k`, 1 where an image has the class neither in label nor prediction.
+    """
+    classes = max(config.network.num_classes, 2)
+
+    def loss(model, batch, key):
+        image, label = batch["image"], batch["label"]
+        if config.augment:
+            image, label = augmented(key, image, label)
+        return config.loss(model(data.standardize(image)), label)
+
+    def evaluate(model, batch):
+        label = batch["label"]
+        found = predictions(model(data.standardize(batch["image"])))
+        rows = {"accuracy": jnp.mean(found == label, axis=(1, 2), dtype=jnp.float32)}
+        for kind in ("dice", "iou"):
+            overlaps = metrics.overlap_per_image(
+                found, label, classes, kind=kind, empty=1.0
+            )
+            rows |= {f"{kind}_{k}": overlaps[:, k] for k in range(1, classes)}
+        return rows
+
+    return network_task(
+        OWNER,
+        lambda key: LungSSFNet(config.network, rngs=nnx.Rngs(params=key)),
+        optax.chain(
+            optax.add_decayed_weights(config.weight_decay),
+            optax.sgd(config.rate, momentum=config.momentum, nesterov=True),
+        ),
+        loss,
+        evaluate,
+    )
+
+
+def augmented(key: Array, image: Array, label: Array) -> tuple[Array, Array]:
+    """Returns a batch after the augmentation of nnU-Net, in two dimensions.
+
+    Rotation by any angle and scaling by 0.7 to 1.4, each batch; flips; brightness,
+    gamma, blur and noise with small amplitudes. The simulation of low resolution is
+    left to the blur.
+    """
+    keys = jax.random.split(key, 7)
+    image, label = data.affine(
+        keys[0], image, label, degrees=(-180, 180), scale=(0.7, 1.4), probability=0.2
+    )
+    for k, direction in ((keys[1], "horizontal"), (keys[2], "vertical")):
+        image, label = data.flip(k, image, label, direction=direction)
+    image = data.brightness(keys[3], image, factor=(0.75, 1.25))
+    image = data.gamma(keys[4], image, power=(0.7, 1.5))
+    image = data.blur(keys[5], image, sigma=(0.3, 1.0), radius=3)
+    return data.noise(keys[6], image, deviation=(0.0, 0.05)), label
+
+
+def report(
+    predicted: Any, label: Any, num_classes: int, *, positive_class: int
+) -> dict[str, float]:
+    """Returns the figures of the paper's tables for a test set.
+
+    `dice_k`, `iou_k`: of lesion k, averaged over the images that have it;
+    `iou_k_with_background`: mean of that and the IoU of the background in the same
+    images, which is what the published IoU seems to be (it exceeds the Dice, which no
+    IoU of one class can); `accuracy`, `precision`, `recall`, `f1`: of the decision for
+    an image, its most frequent lesion, with `positive_class` positive.
+
+    Args:
+        predicted, label: (n, H, W) integers.
+        num_classes: background 0 included.
+        positive_class: lesion that counts as positive, in the paper malignant.
+    """
+    predicted, label = jnp.asarray(predicted), jnp.asarray(label)
+    overlaps = {
+        kind: metrics.overlap_per_image(predicted, label, num_classes, kind=kind)
+        for kind in ("dice", "iou")
+    }
+    found: dict[str, float] = {}
+    means = {k: metrics.mean_over_images(v, label) for k, v in overlaps.items()}
+    both = (overlaps["iou"] + overlaps["iou"][:, :1]) / 2
+    means["both"] = metrics.mean_over_images(both, label)
+    for k in range(1, num_classes):
+        found[f"dice_{k}"] = float(means["dice"][k])
+        found[f"iou_{k}"] = float(means["iou"][k])
+        found[f"iou_{k}_with_background"] = float(means["both"][k])
+    decided, true = (metrics.majority_label(x, num_classes) for x in (predicted, label))
+    found["accuracy"] = float(jnp.mean(decided == true, dtype=jnp.float32))
+    matrix = metrics.confusion_matrix(
+        jnp.where(decided == positive_class, 1, 0),
+        jnp.where(true == positive_class, 1, 0),
+        2,
+    )
+    found["precision"] = float(metrics.precision(matrix)[1])
+    found["recall"] = float(metrics.recall(matrix)[1])
+    found["f1"] = float(metrics.dice(matrix)[1])
+    return found
+
+
+def read(config: LungSSFRecipe, folder: Path, damaged: str) -> dict[str, np.ndarray]:
+    """Returns images and labels of a folder with `images` and `masks`.
+
+    For one map of logits, every value of a mask but 0 is foreground.
+    """
+    classes = config.network.num_classes
+    found = data.read_segmentation_folder(
+        folder,
+        config.image_size,
+        channels=config.network.in_channels if config.network.in_channels == 3 else 1,
+        num_classes=classes if classes > 1 else None,
+        damaged=damaged,
+    )
+    if classes == 1:
+        found["label"] = (found["label"] > 0).astype(np.int32)
+    return found
+
+
+PAPER = LungSSFRecipe()
+# Small enough for a CPU, not in the paper: thin rings, five stages.
+RINGS = LungSSFRecipe(
+    LungSSFOptions(1, 1, (8, 16, 32, 64, 128), 2, 2, narrowest=16),
+    image_size=128,
+    learning_rate=0.01,
+    momentum=0.9,
+    augment=False,
+    batch_size=10,
+    epochs=30,
+    num_images=300,
+)
+
+
+def _variant(base: LungSSFRecipe, **changes: Any) -> LungSSFRecipe:
+    return replace(base, network=replace(base.network, **changes))
+
+
+def _presets() -> dict[str, LungSSFRecipe]:
+    return {
+        "paper": PAPER,
+        "paper_repository_fusion": _variant(PAPER, fusion="repository"),
+        "paper_binary": _variant(PAPER, num_classes=1),
+        "paper_unet": _variant(PAPER, fusion_stages=0, ssf_stages=0),
+        "paper_ssf_in_all_stages": _variant(PAPER, fusion_stages=7, ssf_stages=7),
+        "paper_ssf_without_fusion": _variant(PAPER, fusion_stages=0),
+        "small": RINGS,
+        "small_unet": _variant(RINGS, fusion_stages=0, ssf_stages=0),
+        "small_fusion": _variant(RINGS, ssf_stages=0),
+    }
+
+
+PRESETS = _presets()
+
+
+def _parameters() -> str:
+    options = PRESETS["paper_binary"].network
+    options = replace(options, fusion="repository")
+    count = count_parameters(lambda: LungSSFNet(options, rngs=nnx.Rngs(0)))
+    return f"{count:,}"
+
+
+def _inputs(options: LungSSFOptions) -> tuple[Any, ...]:
+    side = max(512, 2 ** len(options.channels))
+    return (jax.ShapeDtypeStruct((1, side, side, options.in_channels), jnp.float32),)
+
+
+SYSTEM = System(
+    paper="Zhang et al., Cystic Adenocarcinoma Segmentation with Multi-frequency "
+    "and Multi-scale SimAM Attention, ICPR 2024",
+    task="segmentation",
+    status="blocks and sizes tested; trained on synthetic rings and on membranes",
+    options=LungSSFOptions,
+    build=LungSSFNet,
+    presets=PRESETS,
+    task_of=task,
+    inputs=_inputs,
+    read=read,
+    apply=lambda config, network, image: network(data.standardize(image)),
+    figures={"parameters, one class, the authors' code": _parameters},
+    paper_figures={
+        "malignant, IoU and Dice in percent": "81.05, 75.15; nnU-Net 79.91, 73.54",
+        "benign, IoU and Dice in percent": "93.03, 92.04; nnU-Net 92.61, 91.30",
+        "images, accuracy and F1 in percent": "96.77, 98.03; nnU-Net 93.93, 96.15",
+        "parameters, one class, the authors' code": "50,518,913",
+        "operations of convolutions at 512 x 512": "246.3 GFLOP",
+    },
+)

@@ -1,0 +1,307 @@
+"""Readers of folders and files, what they say of damage, and synthetic data."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxvision import data
+from jaxvision.data import folders
+
+
+def write(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return array
+
+
+@pytest.fixture
+def classes(tmp_path, rng):
+    pictures = {
+        name: write(tmp_path / name, rng.integers(0, 256, (6, 8, 3), np.uint8))
+        for name in ("cat/b.png", "cat/a.png", "dog/c.png")
+    }
+    return tmp_path, pictures
+
+
+def test_image_folder(classes):
+    folder, pictures = classes
+    found = data.read_image_folder(folder, (6, 8))
+    assert found["image"].dtype == np.float32
+    assert found["label"].tolist() == [0, 0, 1]
+    order = ("cat/a.png", "cat/b.png", "dog/c.png")
+    np.testing.assert_allclose(
+        found["image"], np.stack([pictures[n] for n in order]) / 255, rtol=1e-6
+    )
+    turned = data.read_image_folder(folder, 4, channels=1, classes=("dog", "cat"))
+    assert turned["image"].shape == (3, 4, 4, 1)
+    assert turned["label"].tolist() == [0, 1, 1]
+    loose = data.read_image_folder(folder / "cat", (6, 8))
+    assert set(loose) == {"image"}
+    np.testing.assert_array_equal(loose["image"], found["image"][:2])
+
+
+def test_shrinking_averages(tmp_path):
+    checks = (np.indices((8, 8)).sum(0) % 2 * 255).astype(np.uint8)
+    write(tmp_path / "a.png", checks)
+    found = data.read_image_folder(tmp_path, 2, channels=1)
+    np.testing.assert_allclose(found["image"], 0.5, atol=0.02)
+
+
+def test_sixteen_bits(tmp_path):
+    deep = np.array([[0, 65535], [32768, 1]], np.uint16)
+    write(tmp_path / "a.png", deep)
+    found = data.read_image_folder(tmp_path, 2, channels=1)
+    np.testing.assert_allclose(found["image"][0, ..., 0], deep / 65535, atol=1e-6)
+
+
+def test_damaged_images_are_named_and_skipped(classes):
+    folder, _ = classes
+    (folder / "cat" / "a.png").write_bytes((folder / "cat/b.png").read_bytes()[:90])
+    (folder / "dog" / "d.jpg").write_bytes(b"no image")
+    with pytest.raises(data.DataError, match=r"cannot read .*cat/a\.png: .*'skip'"):
+        data.read_image_folder(folder, 4)
+    with pytest.warns(UserWarning, match=r"left out: cannot read .*(a\.png|d\.jpg)"):
+        found = data.read_image_folder(folder, 4, damaged="skip")
+    assert found["label"].tolist() == [0, 1]
+
+
+def test_a_bomb_is_refused(tmp_path, monkeypatch):
+    write(tmp_path / "big.png", np.zeros((20, 30), np.uint8))
+    monkeypatch.setattr(folders, "MOST_PIXELS", 599)
+    with pytest.raises(data.DataError, match=r"big.png must have at most 599 pixels"):
+        data.read_image_folder(tmp_path, 4)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(data.DataError, match=r"cannot read .*big.png: .*pixels"):
+        data.read_image_folder(tmp_path, 4)
+
+
+def test_image_folder_refuses(classes, tmp_path):
+    folder, _ = classes
+    with pytest.raises(data.DataError, match=r"`folder` must be a folder, got .*none"):
+        data.read_image_folder(folder / "none", 4)
+    with pytest.raises(data.DataError, match=r"folders cat, cow, got cat, dog"):
+        data.read_image_folder(folder, 4, classes=("cat", "cow"))
+    with pytest.raises(data.DataError, match="a folder per class, got none"):
+        data.read_image_folder(folder / "cat", 4, classes=("x",))
+    with pytest.raises(ValueError, match="`channels` must be 1 or 3, got 4"):
+        data.read_image_folder(folder, 4, channels=4)
+    with pytest.raises(ValueError, match=r"`damaged` must be one of .*got 'keep'"):
+        data.read_image_folder(folder, 4, damaged="keep")
+    with pytest.raises(ValueError, match=r"`size` must be a side or .*got \(1, 2, 3\)"):
+        data.read_image_folder(folder, (1, 2, 3))
+    (folder / "empty").mkdir()
+    with pytest.raises(data.DataError, match=r"empty must hold images, got none"):
+        data.read_image_folder(folder, 4)
+    with pytest.raises(data.DataError, match=r"must hold images \(.png, .*got none"):
+        data.read_image_folder(folder / "empty", 4)
+    write(folder / "stray.png", np.zeros((2, 2), np.uint8))
+    with pytest.raises(data.DataError, match=r"either .* got both: stray.png and cat/"):
+        data.read_image_folder(folder, 4)
+
+
+@pytest.fixture
+def pairs(tmp_path, rng):
+    masks = {}
+    for name in ("b", "a"):
+        write(
+            tmp_path / "images" / f"{name}.png", rng.integers(0, 256, (6, 6), np.uint8)
+        )
+        masks[name] = write(
+            tmp_path / "masks" / f"{name}.png",
+            rng.choice(np.array([0, 128, 255], np.uint8), (6, 6)),
+        )
+    return tmp_path, masks
+
+
+def test_segmentation_folder(pairs):
+    folder, masks = pairs
+    found = data.read_segmentation_folder(folder, 6, values={0: 0, 128: 2, 255: 1})
+    assert found["image"].shape == (2, 6, 6, 1)
+    for i, name in enumerate("ab"):
+        expected = np.select([masks[name] == 128, masks[name] == 255], [2, 1], 0)
+        np.testing.assert_array_equal(found["label"][i], expected)
+    larger = data.read_segmentation_folder(folder, 12)
+    assert set(np.unique(larger["label"])) <= {0, 128, 255}  # nearest: no mixtures
+
+
+def test_palettes_keep_their_indices(tmp_path):
+    write(tmp_path / "images" / "a.png", np.zeros((2, 2), np.uint8))
+    (tmp_path / "masks").mkdir()
+    mask = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)).convert("P")
+    mask.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+    mask.save(tmp_path / "masks" / "a.png")
+    found = data.read_segmentation_folder(tmp_path, 2, num_classes=3)
+    assert found["label"][0].tolist() == [[0, 1], [2, 1]]
+
+
+def test_segmentation_folder_refuses(pairs):
+    folder, _ = pairs
+    with pytest.raises(data.DataError, match=r"must have labels from 0 to 1, got"):
+        data.read_segmentation_folder(folder, 6, num_classes=2)
+    with pytest.raises(data.DataError, match=r"values among \[0, 255\], got \[128\]"):
+        data.read_segmentation_folder(folder, 6, values={0: 0, 255: 1})
+    write(folder / "masks" / "a.png", np.zeros((3, 6), np.uint8))
+    with pytest.raises(data.DataError, match=r"size of its image, 6 x 6, got 3 x 6"):
+        data.read_segmentation_folder(folder, 6)
+    with pytest.warns(UserWarning, match=r"left out: .*a.png must have the size"):
+        found = data.read_segmentation_folder(folder, 6, damaged="skip")
+    assert len(found["image"]) == len(found["label"]) == 1
+    (folder / "masks" / "b.png").unlink()
+    with pytest.raises(data.DataError, match=r"b.png must have a mask of the same"):
+        data.read_segmentation_folder(folder, 6)
+    (folder / "images" / "b.png").unlink()
+    write(folder / "masks" / "c.png", np.zeros((3, 6), np.uint8))
+    with pytest.raises(data.DataError, match=r"c.png must have an image of the same"):
+        data.read_segmentation_folder(folder, 6)
+    with pytest.raises(data.DataError, match="images and masks, got no images"):
+        data.read_segmentation_folder(folder / "images", 6)
+
+
+def idx(array, code):
+    head = bytes([0, 0, code, array.ndim]) + struct.pack(
+        f">{array.ndim}I", *array.shape
+    )
+    return head + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def test_idx(tmp_path, rng):
+    for code, kind in ((8, "u1"), (11, "i2"), (13, "f4")):
+        array = rng.integers(0, 100, (3, 4)).astype(kind)
+        (tmp_path / "a").write_bytes(idx(array, code))
+        (tmp_path / "a.gz").write_bytes(gzip.compress(idx(array, code)))
+        for name in ("a", "a.gz"):
+            found = data.read_idx(tmp_path / name)
+            assert found.dtype == array.dtype
+            np.testing.assert_array_equal(found, array)
+
+
+def test_mnist(tmp_path, rng):
+    images = rng.integers(0, 256, (5, 28, 28)).astype("u1")
+    labels = rng.integers(0, 10, 5).astype("u1")
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images, 8))
+    with pytest.raises(data.DataError, match="must hold train-labels-idx1-ubyte"):
+        data.read_mnist(tmp_path)
+    compressed = tmp_path / "train-labels-idx1-ubyte.gz"
+    compressed.write_bytes(gzip.compress(idx(labels, 8)))
+    found = data.read_mnist(tmp_path)
+    np.testing.assert_allclose(found["image"][..., 0], images / 255, rtol=1e-6)
+    assert found["label"].tolist() == labels.tolist()
+    with pytest.raises(ValueError, match="must be 'train' or 'test', got 'val'"):
+        data.read_mnist(tmp_path, split="val")
+    compressed.write_bytes(gzip.compress(idx(labels[:3], 8)))
+    with pytest.raises(data.DataError, match="as many labels as images, got 3 and 5"):
+        data.read_mnist(tmp_path)
+    compressed.write_bytes(gzip.compress(idx(images, 8)))
+    with pytest.raises(data.DataError, match=r"with 1 axes, got uint8\[5, 28, 28"):
+        data.read_mnist(tmp_path)
+
+
+def test_idx_refuses(tmp_path):
+    path = tmp_path / "x"
+    good = idx(np.arange(6, dtype="u1").reshape(2, 3), 8)
+    for content, match in (
+        (b"\1\2\3\4", "must be an idx file, got"),
+        (good[:-1], r"must hold 6 bytes for the shape \(2, 3\), got 5"),
+        (good + b"x", "must hold 6 bytes .* got more"),
+        (good[:6], "cannot read .*x: "),
+        (bytes([0, 0, 8, 2]) + struct.pack(">2I", 2**31, 9), "must be at most"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(data.DataError, match=match):
+            data.read_idx(path)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(good)[:-9])
+    with pytest.raises(data.DataError, match=r"cannot read .*x.gz: "):
+        data.read_idx(tmp_path / "x.gz")
+    with pytest.raises(data.DataError, match=r"cannot read .*none: "):
+        data.read_idx(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("cifar10", 1), ("cifar100", 2)])
+def test_cifar(kind, labels, tmp_path, rng):
+    rows = rng.integers(0, 10, (4, labels + 3072)).astype("u1")
+    names = [f"data_batch_{i}.bin" for i in range(1, 6)]
+    for name in names if kind == "cifar10" else ["train.bin"]:
+        rows.tofile(tmp_path / name)
+    found = data.read_cifar(tmp_path, kind=kind)
+    assert len(found["image"]) == (20 if kind == "cifar10" else 4)
+    assert found["label"][:4].tolist() == rows[:, labels - 1].tolist()
+    # The second row's green pixel at row 3, column 4.
+    value = rows[1, labels + 1024 + 3 * 32 + 4]
+    assert found["image"][1, 3, 4, 1] == pytest.approx(value / 255)
+
+
+def test_cifar_refuses(tmp_path):
+    with pytest.raises(ValueError, match=r"`kind` must be one of .*got 'cifar'"):
+        data.read_cifar(tmp_path, kind="cifar")
+    with pytest.raises(ValueError, match="`split` must be 'train' or 'test', got 'x'"):
+        data.read_cifar(tmp_path, split="x")
+    with pytest.raises(data.DataError, match=r"cannot read .*test_batch.bin"):
+        data.read_cifar(tmp_path, split="test")
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(3000))
+    with pytest.raises(data.DataError, match="records of 3073 bytes, got 3000 bytes"):
+        data.read_cifar(path)
+    path.write_bytes(bytes([10]) + bytes(3072))
+    with pytest.raises(data.DataError, match="labels below 10, got 10"):
+        data.read_cifar(path)
+
+
+def test_npz(tmp_path, rng):
+    path = tmp_path / "a.npz"
+    images = rng.integers(0, 256, (3, 4, 5)).astype("u1")
+    np.savez(path, x=images, y=np.arange(3))
+    found = data.read_npz(path, {"image": "x", "label": "y"})
+    np.testing.assert_allclose(found["image"][..., 0], images / 255, rtol=1e-6)
+    assert found["label"].tolist() == [0, 1, 2]
+    with pytest.raises(data.DataError, match="an array 'image', got 'x', 'y'"):
+        data.read_npz(path)
+    np.savez(path, image=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(data.DataError, match=r"cannot read .*allow_pickle"):
+        data.read_npz(path)
+    np.savez(path, image=np.ones(3))
+    with pytest.raises(data.DataError, match=r"must have images .* got shape \(3,\)"):
+        data.read_npz(path)
+    np.savez(path, image=images, label=np.arange(2))
+    with pytest.raises(data.DataError, match=r"3 integer labels, got int64\[2\]"):
+        data.read_npz(path)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(data.DataError, match=r"cannot read .*a.npz"):
+        data.read_npz(path)
+
+
+def test_rings():
+    found = data.synthetic_rings(12, 64, seed=1)
+    image, label = found["image"][..., 0], found["label"]
+    again = data.synthetic_rings(12, 64, seed=1)
+    np.testing.assert_array_equal(image, again["image"][..., 0])
+    assert not np.array_equal(
+        image, data.synthetic_rings(12, 64, seed=2)["image"][..., 0]
+    )
+    assert set(np.unique(label)) == {0, 1}
+    # Rings of radius 6 to 14 with walls up to 3 pixels, one to three of them.
+    areas = label.sum((1, 2))
+    assert areas.min() >= 0.5 * 2 * np.pi * 6
+    assert areas.max() <= 3 * 2 * np.pi * 14 * 3.5
+    brighter = [
+        i[t == 1].mean() - i[t == 0].mean() for i, t in zip(image, label, strict=True)
+    ]
+    assert min(brighter) > 0.2
+    # What is not labeled is no darker: the brightness alone does not tell.
+    assert min(i[t == 0].max() for i, t in zip(image, label, strict=True)) > 0.6
+    with pytest.raises(ValueError, match="`size` must be at least 48, got 32"):
+        data.synthetic_rings(1, 32, seed=0)
+    with pytest.raises(ValueError, match="`count` must be a positive integer, got 0"):
+        data.synthetic_rings(0, seed=0)
+
+
+def test_gaussians():
+    found = data.synthetic_gaussians(4000, modes=8, seed=0)
+    gaps = found["point"] - found["center"][found["label"]]
+    assert gaps.std() == pytest.approx(0.02, rel=0.05)
+    np.testing.assert_allclose(np.hypot(*found["center"].T), 2, rtol=1e-6)
+    assert np.bincount(found["label"]).min() > 400
+    with pytest.raises(ValueError, match="`modes` must be a positive integer"):
+        data.synthetic_gaussians(4, modes=0, seed=0)
