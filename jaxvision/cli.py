@@ -1,18 +1,21 @@
-"""The command line: `jaxvision list`, `jaxvision info NAME`.
+"""The command line: `jaxvision list`, `info`, `train`, `evaluate` and `export`.
 
-Exit codes: 0; 2 bad input; 130 interrupted. Tables go to standard output, errors to
-standard error.
+Exit codes: 0; 1 training ended without a result; 2 bad input; 130 interrupted. Tables
+go to standard output, errors to standard error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
@@ -20,12 +23,13 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from jaxvision import registry
+from jaxcore.training import Interrupted, NonFiniteError, StorageError
+from jaxvision import registry, runs
 from jaxvision.layers import count_parameters
 from jaxvision.system import System
 
 
-OK, BAD_INPUT, INTERRUPTED = 0, 2, 130
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 DESCRIPTION = "Networks for images, their losses and recipes."
 WIDTH = 400  # tables are as wide as their content where no terminal limits them
 
@@ -43,9 +47,86 @@ class Info:
     """Name of the system."""
 
 
+@dataclass(frozen=True)
+class Train:
+    """Train a system on your data; the same command goes on with a stopped run."""
+
+    name: tyro.conf.Positional[str]
+    """Name of the system."""
+    data: Path
+    """Folder or file with the training data."""
+    out: Path
+    """Folder of the run."""
+    preset: str | None = None
+    """Recipe to start from; default the system's first."""
+    set: tuple[str, ...] = ()
+    """Fields of the recipe, as batch_size=8 network.channels=[8,16]."""
+    steps: int | None = None
+    """Steps in all; default those of the recipe for as many images as there are."""
+    seed: int = 0
+    """Of parameters, order and noise."""
+    holdout: float = 0.0
+    """Share of the images to evaluate on instead of training."""
+    evaluate_every: int | None = None
+    """Steps between evaluations; default at the end."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    devices: int | None = None
+    """How many devices to use."""
+    parallel: Literal["none", "pmap", "sharded"] = "none"
+    """How devices share the work."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of losses and their gradients."""
+    ema: float | None = None
+    """Decay of an average of the parameters that is kept besides."""
+    accumulate: int = 1
+    """Microbatches of a step."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """What a step with NaN or Inf does."""
+    damaged: Literal["raise", "skip"] = "raise"
+    """What a damaged file does."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Print the metrics of a finished run on your data."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    data: Path
+    """Folder or file with the data."""
+    ema: bool = False
+    """Evaluate the averaged parameters."""
+    batch_size: int | None = None
+    """Images at once; default as in training."""
+    json: bool = False
+    """Print JSON."""
+    damaged: Literal["raise", "skip"] = "raise"
+    """What a damaged file does."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the network of a finished run as StableHLO."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    out: Path | None = None
+    """File to write; default model.stablehlo in the folder."""
+    batch_size: int = 1
+    """Rows of the inputs."""
+    platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = ()
+    """To compile for; default the present one."""
+    ema: bool = False
+    """Export the averaged parameters."""
+
+
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 
 
@@ -79,14 +160,27 @@ def _main(argv: list[str]) -> int:
             return OK
         _complain(f"error: {_what(errors.getvalue())}; see jaxvision --help")
         return BAD_INPUT
-    if isinstance(command, List):
-        return _list()
+    commands: dict[type, Callable[[Any], int]] = {
+        List: lambda _: _list(),
+        Info: lambda c: _info(registry.find("jaxvision info", c.name)),
+        Train: _train,
+        Evaluate: _evaluate,
+        Export: _export,
+    }
     try:
-        system = registry.find("jaxvision info", command.name)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)  # one line for each file
+            warnings.showwarning = _warn
+            return commands[type(command)](command)
+    except Interrupted as end:
+        _complain(str(end))
+        return int(end.code or 0)
+    except (NonFiniteError, StorageError) as error:
+        _complain(f"error: {error}")
+        return FAILED
+    except (ValueError, TypeError, OSError) as error:
         _complain(f"error: {error}")
         return BAD_INPUT
-    return _info(system)
 
 
 def _what(text: str) -> str:
@@ -128,8 +222,112 @@ def _info(system: System) -> int:
     print()
     _print(("preset",), [(preset,) for preset in system.presets])
     print()
-    _print(("figure", "in the paper"), list(system.paper_figures.items()))
+    figures = [
+        (what, figure, _figure(system, what))
+        for what, figure in system.paper_figures.items()
+    ]
+    _print(("figure", "in the paper", "here"), figures)
     return OK
+
+
+def _figure(system: System, name: str) -> str:
+    found = system.figures.get(name, "–")
+    return found if isinstance(found, str) else found()
+
+
+def _train(command: Train) -> int:
+    where = "jaxvision train"
+    system = registry.find(where, command.name)
+    runs.check_holdout(where, command.holdout)
+    recipe = registry.recipe(command.name, preset=command.preset)
+    changes = _changes(where, command.set)
+    recipe = runs.configured(recipe, changes, where)
+    arrays = _read(where, system, recipe, command.data, command.damaged)
+    count = len(next(iter(arrays.values())))
+    names = {field.name for field in fields(recipe.config)}
+    if "num_images" in names and "num_images" not in changes:
+        # Schedules are lengths in epochs: they follow what there is to train on.
+        shown = count - round(command.holdout * count)
+        recipe = runs.configured(recipe, {"num_images": shown}, where)
+    result = runs.train(
+        recipe,
+        arrays,
+        command.out,
+        steps=command.steps,
+        seed=command.seed,
+        holdout=command.holdout,
+        evaluate_every=command.evaluate_every,
+        checkpoint_every=command.checkpoint_every,
+        devices=command.devices,
+        parallel=command.parallel,
+        precision=command.precision,
+        ema=command.ema,
+        accumulate=command.accumulate,
+        nonfinite=command.nonfinite,
+    )
+    rows = [("images", f"{count}"), ("steps", f"{result.step}")]
+    if result.resumed:
+        rows.append(("went on from step", f"{result.resumed}"))
+    rows += [(name, f"{float(v):.6g}") for name, v in result.metrics.items()]
+    _print(("", ""), [*rows, ("written to", str(command.out))])
+    return OK
+
+
+def _evaluate(command: Evaluate) -> int:
+    where = "jaxvision evaluate"
+    run = runs.load(command.run, ema=command.ema)
+    system = registry.find(where, run.recipe.name)
+    arrays = _read(where, system, run.recipe, command.data, command.damaged)
+    found = runs.evaluate(run, arrays, batch_size=command.batch_size)
+    if command.json:
+        print(json.dumps({"step": run.step, **found}))
+        return OK
+    rows = [(name, f"{value:.6g}") for name, value in found.items()]
+    _print(("metric", "value"), [("step", str(run.step)), *rows])
+    return OK
+
+
+def _export(command: Export) -> int:
+    run = runs.load(command.run, ema=command.ema)
+    path = runs.export(
+        run,
+        command.out or command.run / runs.MODEL,
+        batch_size=command.batch_size,
+        platforms=command.platforms or None,
+    )
+    print(f"{path}: {path.stat().st_size:,} bytes")
+    return OK
+
+
+def _read(
+    where: str, system: System, recipe: registry.Recipe, path: Path, damaged: str
+) -> dict[str, Any]:
+    if system.read is None:
+        raise ValueError(
+            f"{where}: {recipe.name!r} must have a reader of folders, got none; train "
+            "it from Python"
+        )
+    if not path.exists():
+        raise ValueError(f"{where}: `--data` must be a folder or file, got {path}")
+    return system.read(recipe.config, path, damaged)
+
+
+def _changes(where: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Returns fields and values of `name=value`; values as JSON, or else as text."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ValueError(f"{where}: `--set` must be NAME=VALUE, got {text!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    _complain(f"warning: {message}")
 
 
 def _forward(

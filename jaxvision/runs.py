@@ -1,0 +1,376 @@
+"""Runs of recipes in folders: what `jaxvision train`, `evaluate` and `export` do.
+
+A folder of a run holds `recipe.json` (what is trained), the checkpoints and the log of
+`jaxcore.training.fit`, and at the end `state.safetensors`; `ema.safetensors` besides
+where an average of the parameters was kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError
+from safetensors.flax import load_file
+from safetensors.numpy import save_file
+
+from jaxcore.training import ArrayBatches, Checkpoint, Log, Result, fit
+from jaxcore.training.ema import Ema
+from jaxvision import registry
+from jaxvision.layers import split
+
+
+RECIPE, STATE, EMA = "recipe.json", "state.safetensors", "ema.safetensors"
+MODEL = "model.stablehlo"
+FORMAT = 1
+
+
+class RunError(ValueError):
+    """A folder does not hold the run that is asked for; the message says why."""
+
+
+class Run(NamedTuple):
+    """A finished run: its recipe, its state, and the steps it took."""
+
+    recipe: registry.Recipe
+    state: Any
+    step: int
+
+
+def configured(
+    recipe: registry.Recipe, changes: Mapping[str, Any], where: str
+) -> registry.Recipe:
+    """Returns a recipe with fields changed, those of dataclasses in it by dots.
+
+    Example:
+        >>> import jaxvision
+        >>> recipe = jaxvision.recipe("beta_sigma_vae")
+        >>> changed = configured(recipe, {"network.latent": 8, "epochs": 3}, "example")
+        >>> changed.config.network.latent, changed.config.epochs
+        (8, 3)
+    """
+    nested: dict[str, Any] = {}
+    for name, value in changes.items():
+        *parents, last = name.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return dataclasses.replace(recipe, config=_replaced(recipe.config, nested, where))
+
+
+def train(
+    recipe: registry.Recipe,
+    arrays: Mapping[str, np.ndarray],
+    folder: str | Path,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    holdout: float = 0.0,
+    checkpoint_every: int = 1000,
+    evaluate_every: int | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> Result:
+    """Trains a recipe on arrays and writes the run; a run that was stopped goes on.
+
+    Args:
+        recipe: see `jaxvision.recipe`.
+        arrays: with equal first axes, as the recipe's task takes them.
+        folder: of the run; what it holds must be of this recipe.
+        steps: in all; default those of the recipe.
+        seed: of parameters, order and noise, and of what is held out.
+        holdout: share of the rows that are evaluated and not trained on.
+        checkpoint_every, evaluate_every: steps; evaluations by default at the end.
+        progress: show a progress bar; default: on a terminal.
+        options: of `jaxcore.training.fit`: `devices`, `parallel`, `precision`, `ema`,
+            `accumulate`, `nonfinite`.
+
+    Raises:
+        ValueError: an argument is out of range, or there are too few rows.
+        RunError: the folder holds another run.
+    """
+    where, folder = "jaxvision.runs.train", Path(folder)
+    check_holdout(where, holdout)
+    batch_size, total = recipe.config.batch_size, len(next(iter(arrays.values())))
+    order = np.random.default_rng([seed, 1]).permutation(total)
+    held = round(holdout * total)
+    if total - held < batch_size:
+        raise ValueError(
+            f"{where}: `arrays` must have at least {batch_size} rows to train on, a "
+            f"batch, got {total - held}"
+        )
+    shown = {k: np.asarray(v)[np.sort(order[held:])] for k, v in arrays.items()}
+    hidden = {k: np.asarray(v)[np.sort(order[:held])] for k, v in arrays.items()}
+    description = {
+        "format": FORMAT,
+        "system": recipe.name,
+        "preset": recipe.preset,
+        "config": _plain(recipe.config),
+        "seed": seed,
+        "holdout": holdout,
+    }
+    _claim(folder, description)
+    last = recipe.config.steps if steps is None else steps
+    evaluation: dict[str, Any] = {}
+    if held:
+        evaluation = {
+            "evaluate_every": evaluate_every or last,
+            "evaluate_on": ArrayBatches(
+                hidden, min(batch_size, held), shuffle=False, last="pad"
+            ),
+        }
+    batches: Any = ArrayBatches(shown, batch_size, seed=seed, last="drop")
+    result = fit(
+        recipe.task(),
+        batches,
+        last,
+        key=jax.random.key(seed),
+        checkpoint=Checkpoint(folder / "checkpoints", every=checkpoint_every),
+        log=Log(folder, bar=progress),
+        **evaluation,
+        **options,
+    )
+    _save(folder / STATE, result.state, result.step)
+    if result.ema is not None:
+        given = options["ema"]
+        average = given if isinstance(given, Ema) else Ema(given)
+        _save(folder / EMA, average.into_state(result.state, result.ema), result.step)
+    return result
+
+
+def check_holdout(where: str, holdout: float) -> None:
+    """Raises ValueError unless a share is in [0, 1)."""
+    if not 0 <= holdout < 1:
+        raise ValueError(f"{where}: `holdout` must be in [0, 1), got {holdout!r}")
+
+
+def load(folder: str | Path, *, ema: bool = False) -> Run:
+    """Returns a finished run.
+
+    Args:
+        folder: of the run.
+        ema: with the averaged parameters.
+
+    Raises:
+        RunError: there is none, it is not finished, or a file is damaged.
+    """
+    where, folder = "jaxvision.runs.load", Path(folder)
+    try:
+        description = json.loads((folder / RECIPE).read_text("utf-8"))
+        recipe = registry.recipe(description["system"], preset=description["preset"])
+        recipe = configured(recipe, description["config"], where)
+    except FileNotFoundError:
+        raise RunError(f"{where}: {folder} must hold a run, got no {RECIPE}") from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{where}: cannot read {folder / RECIPE}: {error}") from error
+    path = folder / (EMA if ema else STATE)
+    if not path.is_file():
+        why = (
+            "was it trained with an average (ema)?"
+            if ema
+            else "train it to its end first: the same command goes on"
+        )
+        raise RunError(f"{where}: {folder} must hold {path.name}, got none; {why}")
+    try:
+        arrays = load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise RunError(f"{where}: cannot read {path}: {error}") from error
+    step = int(arrays.pop("step", np.zeros((), int)))
+    shapes = jax.eval_shape(recipe.task().init, jax.random.key(0))
+    wanted = _named(shapes)
+    found = {name: array.shape for name, array in arrays.items()}
+    expected = {name: leaf.shape for name, leaf in wanted.items()}
+    if found != expected:
+        apart = sorted(dict(found.items() ^ expected.items()))
+        raise RunError(
+            f"{where}: {path} must hold the state of its recipe, got other arrays for "
+            f"{', '.join(apart[:5])}"
+        )
+    leaves = [jnp.asarray(arrays[name], leaf.dtype) for name, leaf in wanted.items()]
+    return Run(recipe, jax.tree.unflatten(jax.tree.structure(shapes), leaves), step)
+
+
+def evaluate(
+    run: Run, arrays: Mapping[str, np.ndarray], *, batch_size: int | None = None
+) -> dict[str, float]:
+    """Returns the metrics of a run's task on arrays, means over their rows.
+
+    Raises:
+        RunError: the task has nothing to evaluate.
+    """
+    task = run.recipe.task()
+    if task.evaluate is None:
+        raise RunError(
+            f"jaxvision.runs.evaluate: {run.recipe.name!r} must have metrics to "
+            "evaluate, got a task without"
+        )
+    count = len(next(iter(arrays.values())))
+    size = min(batch_size or run.recipe.config.batch_size, count)
+    batches = ArrayBatches(dict(arrays), size, shuffle=False, last="pad")
+    step, rows = jax.jit(task.evaluate), 0.0
+    sums: dict[str, float] = {}
+    for i in range(batches.num_batches or 0):
+        batch = batches.read(i, slice(0, size))
+        weight = float(batch["mask"].sum())
+        for name, value in step(run.state, batch).items():
+            sums[name] = sums.get(name, 0.0) + weight * float(value)
+        rows += weight
+    return {name: value / rows for name, value in sums.items()}
+
+
+def export(
+    run: Run,
+    path: str | Path,
+    *,
+    batch_size: int = 1,
+    platforms: Sequence[str] | None = None,
+) -> Path:
+    """Writes the trained network, in evaluation, as StableHLO; returns the path.
+
+    `jax.export.deserialize(path.read_bytes()).call(*inputs)` runs it without this
+    package. The parameters are part of it.
+
+    Args:
+        run: see `load`.
+        path: of the file.
+        batch_size: rows of its inputs.
+        platforms: to compile for, `("cpu", "cuda", "tpu")`; default the present one.
+
+    Raises:
+        RunError: the state of this system is not that of one network.
+        ValueError: a batch size that is not positive, or an unknown platform.
+    """
+    from jax import export as exporting
+
+    where = "jaxvision.runs.export"
+    try:
+        importlib.import_module("flatbuffers")
+    except ImportError:
+        raise RunError(
+            f"{where}: needs flatbuffers, which is not installed; pip install "
+            "'separax[export]'"
+        ) from None
+    if batch_size < 1:
+        raise ValueError(
+            f"{where}: `batch_size` must be a positive integer, got {batch_size}"
+        )
+    known = ("cpu", "cuda", "rocm", "tpu")
+    for platform in platforms or ():
+        if platform not in known:
+            raise ValueError(
+                f"{where}: `platforms` must be among {known}, got {platform!r}"
+            )
+    recipe, state = run.recipe, run.state
+    if not (isinstance(state, Mapping) and {"params", "statistics"} <= state.keys()):
+        raise RunError(
+            f"{where}: {recipe.name!r} must have one network, with `params` and "
+            "`statistics`, got a state of another form"
+        )
+    system = registry.find(where, recipe.name)
+    graph, _, _ = split(nnx.eval_shape(lambda: recipe.network(rngs=nnx.Rngs(0))))
+
+    def run_network(*inputs: Any) -> Any:
+        model = nnx.merge(graph, state["params"], state["statistics"], copy=True)
+        model.eval()
+        return system.predict(recipe.config, model, *inputs)
+
+    shapes = [
+        jax.ShapeDtypeStruct((batch_size, *s.shape[1:]) if s.shape else (), s.dtype)
+        for s in system.inputs_of(recipe.config)
+    ]
+    exported = exporting.export(
+        jax.jit(run_network), platforms=tuple(platforms) if platforms else None
+    )(*shapes)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(exported.serialize())
+    return partial.replace(path)
+
+
+def _replaced(config: Any, changes: Mapping[str, Any], where: str) -> Any:
+    """Returns a dataclass with fields changed at once, because they are checked so."""
+    known = [field.name for field in dataclasses.fields(config)]
+    values = {}
+    for name, value in changes.items():
+        if name not in known:
+            raise ValueError(
+                f"{where}: recipes have the fields {', '.join(map(repr, known))}, got "
+                f"{name!r}"
+            )
+        old = getattr(config, name)
+        if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
+            value = _replaced(old, value, where)
+        elif isinstance(old, tuple) and isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(old, float) and type(value) is int:
+            value = float(value)
+        elif old is not None and type(value) is not type(old):
+            raise ValueError(
+                f"{where}: `{name}` must be {type(old).__name__}, as {old!r}, got "
+                f"{value!r}"
+            )
+        values[name] = value
+    return dataclasses.replace(config, **values)
+
+
+def _plain(config: Any) -> Any:
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _claim(folder: Path, description: dict[str, Any]) -> None:
+    """Writes what a folder is for, or finds that it is for the same.
+
+    Raises:
+        RunError: it is for something else.
+    """
+    path = folder / RECIPE
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise RunError(
+                f"jaxvision.runs.train: cannot read {path}: {error}"
+            ) from error
+        apart = _differences(before, description)
+        if apart:
+            raise RunError(
+                f"jaxvision.runs.train: {folder} must be new or hold this run, got one "
+                f"that differs in {', '.join(apart)}"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _differences(a: Any, b: Any, name: str = "") -> list[str]:
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return [] if a == b else [f"{name} ({a!r}, now {b!r})"]
+    return [
+        found
+        for key in sorted(a.keys() | b.keys())
+        for found in _differences(
+            a.get(key), b.get(key), f"{name}.{key}" if name else key
+        )
+    ]
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _save(path: Path, state: Any, step: int) -> None:
+    arrays = {k: np.array(v, order="C") for k, v in _named(state).items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file({**arrays, "step": np.asarray(step)}, partial)
+    partial.replace(path)
