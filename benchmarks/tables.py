@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks import (
     _convolution_tables,
     _factored_tables,
+    _nonlinear_tables,
     _pinn_tables,
     _sphere_tables,
     _training_tables,
@@ -36,6 +37,7 @@ Render = Callable[[Mapping[str, Any]], str]
 TABLES: dict[str, Render] = {
     **_pinn_tables.TABLES,
     **_factored_tables.TABLES,
+    **_nonlinear_tables.TABLES,
     **_transform_tables.TABLES,
     **_convolution_tables.TABLES,
     **_sphere_tables.TABLES,

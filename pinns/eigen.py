@@ -27,7 +27,7 @@ from pinns.eigenproblem import Eigenproblem
 from pinns.factored import FactoredLoss
 from pinns.factored.quotient import RayleighQuotient, finite
 from pinns.factored.sums import NotSeparableError
-from pinns.factors import BASES
+from pinns.factors import FIXED as FIXED_NETWORKS
 from pinns.separable import Params, Separable
 from pinns.solution import History, Solution
 
@@ -193,7 +193,7 @@ def _check(owner, problem, model, method, key, steps, tolerance) -> tuple[str, i
         )
     positive_number(tolerance, owner, "tolerance")
     if method == "auto":
-        method = "alternating" if model.network in BASES else "lbfgs"
+        method = "alternating" if model.network in FIXED_NETWORKS else "lbfgs"
     steps = STEPS[method] if steps is None else positive_integer(steps, owner, "steps")
     flags = problem.hard.exponents()
     everywhere = flags is not None and flags[0][:, [0, 2]].all()

@@ -20,6 +20,9 @@ rest of the problem is linear (`hidden=(m,)` gives the number of basis functions
   the interval.
 - `random_features`: sin(w_k s + b_k) with w_k ~ N(0, sigma^2), b_k uniform, drawn once.
 
+A fifth, `spectral`, is what solves in fixed bases return where axes differ: per axis
+Fourier functions, or Chebyshev polynomials in the coordinate of `stretched`.
+
 `s` is the coordinate mapped to [-1, 1] when `normalize` is on (the default for all
 but the two `mlp`s, which see raw coordinates, as in the papers they come from).
 
@@ -41,7 +44,9 @@ from pinns.domain import positive_integer
 
 
 BASES = ("chebyshev", "legendre", "fourier", "random_features")
-NETWORKS = ("mlp", "modified_mlp", "siren", "fourier_features", "rbf", *BASES)
+# Networks that have no trained numbers but the coefficients of their last layer.
+FIXED = (*BASES, "spectral")
+NETWORKS = ("mlp", "modified_mlp", "siren", "fourier_features", "rbf", *FIXED)
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "sin": jnp.sin,
@@ -55,7 +60,7 @@ INITIALIZERS = {
     "lecun_normal": jax.nn.initializers.lecun_normal,
     "he_normal": jax.nn.initializers.he_normal,
 }
-_NORMALIZED = ("siren", "fourier_features", "rbf", *BASES)
+_NORMALIZED = ("siren", "fourier_features", "rbf", *FIXED)
 _SCALED = {"fourier_features": 1.0, "random_features": 10.0}
 
 Params = dict[str, Any]
@@ -107,14 +112,14 @@ class FactorNetwork:
 
     def output(self, params: Params) -> Float[Array, "h w"]:
         """Returns the matrix of the last layer, its bias as the last row."""
-        if self.kind in BASES:
+        if self.kind in FIXED:
             return params["kernel"]
         last = params["layers"][-1]
         return jnp.concatenate([last["kernel"], last["bias"][None, :]])
 
     def with_output(self, params: Params, output: Float[Array, "h w"]) -> Params:
         """Returns parameters with another matrix in the last layer."""
-        if self.kind in BASES:
+        if self.kind in FIXED:
             return {**params, "kernel": output}
         last = {"kernel": output[:-1], "bias": output[-1]}
         return {**params, "layers": [*params["layers"][:-1], last]}
@@ -122,7 +127,7 @@ class FactorNetwork:
     @property
     def num_features(self) -> int:
         """Number of columns of `features`."""
-        return self.hidden[-1] + (self.kind not in BASES)
+        return self.hidden[-1] + (self.kind not in FIXED)
 
     def _dense(self, key: Array, shape: tuple[int, int], dtype) -> Params:
         kernel = INITIALIZERS[self.initializer]()(key, shape, dtype)
@@ -193,7 +198,7 @@ def network(
             f"{owner}: the gates of a modified_mlp need equal `hidden` widths, "
             f"got {hidden!r}"
         )
-    if kind in BASES:
+    if kind in FIXED:
         if activation_given or initializer_given:
             raise ValueError(
                 f"{owner}: a fixed basis has no `activation` and no `initializer`; "
@@ -402,11 +407,42 @@ def _random_features(net, params, x):
     return jnp.sin(x * frequencies[None, :] + phases[None, :])
 
 
+def stretched(s: Array, center: Array, sharpness: Array) -> Array:
+    """Returns a coordinate of [-1, 1] in which a layer is wide.
+
+    `2 (asinh(q (s - c)) - a) / (b - a) - 1` with the center c and the sharpness q of
+    the layer, the inverse of its width, and a, b such that ends stay ends. Around c
+    the new coordinate is steeper by up to about q / log(q). `q = 0` changes nothing.
+
+    Source: Tee & Trefethen, A rational spectral collocation method with adaptively
+    transformed Chebyshev grid points, SIAM J. Sci. Comput. 28 (2006), section 4.
+    """
+    q = jnp.where(sharpness > 0.0, sharpness, 1.0)
+    low, high = jnp.arcsinh(q * (-1.0 - center)), jnp.arcsinh(q * (1.0 - center))
+    found = 2.0 * (jnp.arcsinh(q * (s - center)) - low) / (high - low) - 1.0
+    return jnp.where(sharpness > 0.0, found, s)
+
+
+def _spectral_init(net, key, width, interval, dtype):
+    kernel = _coefficients(net, key, width, dtype)
+    flat = {name: jnp.zeros((), dtype) for name in ("periodic", "center", "sharpness")}
+    return {"kernel": kernel, **flat}
+
+
+def _spectral_features(net, params, x):
+    names = ("periodic", "center", "sharpness")
+    periodic, center, sharpness = jax.lax.stop_gradient([params[n] for n in names])
+    polynomials = _chebyshev_features(net, params, stretched(x, center, sharpness))
+    waves = _fourier_basis_features(net, params, x)
+    return jnp.where(periodic > 0.0, waves, polynomials)
+
+
 _INIT = {
     "chebyshev": _basis_init,
     "legendre": _basis_init,
     "fourier": _basis_init,
     "random_features": _random_init,
+    "spectral": _spectral_init,
     "mlp": _mlp_init,
     "modified_mlp": _modified_init,
     "siren": _siren_init,
@@ -418,6 +454,7 @@ _FEATURES = {
     "legendre": _legendre_features,
     "fourier": _fourier_basis_features,
     "random_features": _random_features,
+    "spectral": _spectral_features,
     "mlp": _mlp_features,
     "modified_mlp": _modified_features,
     "siren": _siren_features,

@@ -34,6 +34,7 @@ def solve_directly(problem: Problem, settings: Settings) -> Solution:
     found = solve_direct(
         problem,
         basis=basis,
+        cluster=settings.options.get("cluster"),
         size=settings.options.get("size"),
         key=settings.key if basis == "random_features" else None,
         dtype=settings.dtype,

@@ -7,9 +7,10 @@ pieces into one function of the whole interval.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -22,14 +23,18 @@ from jaxtyping import Array, Float
 from pinns.conditions import Condition, Data, Initial
 from pinns.domain import Box, positive_integer, real_number
 from pinns.evaluation import Model
+from pinns.nonlinear import NotConvergedError
 from pinns.problem import Problem
 from pinns.solution import Solution, error_grid, random_points
 from pinns.solve import solve
+from pinns.solvers._sequel import Window
 
 
 OWNER = "pinns.march"
 # Values of one window that are compared with the exact solution at a time.
 MAX_VALUES = 10**6
+# A window in which Newton's method does not converge is halved, at most so often.
+HALVINGS = 3
 
 
 @dataclass(frozen=True)
@@ -275,8 +280,12 @@ def march(
 
     Every window is a problem of its own for `pinns.solve`: the same residual and the
     same conditions on the other axes, and the end state of the window before as initial
-    condition. Errors of the windows add up, and grow with the equation. Each window
-    compiles its own program: for small networks that takes longer than the training.
+    condition. Errors of the windows add up, and grow with the equation.
+
+    With `method="newton"` all windows share what was compiled for the first two, and a
+    window in which the method does not converge is halved, three times at most. With
+    other methods each window compiles its own program: for small networks that takes
+    longer than the training.
 
     Args:
         problem: with `Initial` conditions on `axis` for every unknown that the
@@ -308,20 +317,55 @@ def march(
                 f"{OWNER}: `{name}` belongs to one solve and must be None here, got "
                 f"{options[name]!r}"
             )
-    keys: Any = [None] * (len(edges) - 1)
-    if key is not None:
-        keys = jax.random.split(key, len(edges) - 1)
+    if axis in (options.get("cluster") or ()):
+        raise ValueError(
+            f"{OWNER}: `cluster` must name axes of space, got {axis!r}, the axis to "
+            "march along; give `windows` as edges that are closer there"
+        )
     began = time.perf_counter()
     found: list[Solution] = []
-    for own_key, (a, b) in zip(keys, pairwise(edges), strict=True):
+    ends = [edges[0]]
+    queue = [(a, b, HALVINGS) for a, b in pairwise(edges)][::-1]
+    keys = _keys(key)
+    window = Window(k)
+    while queue:
+        a, b, halvings = queue.pop()
         part = _window(problem, k, a, b, found[-1] if found else None)
-        found.append(solve(part, model, method, key=own_key, **options))
-        if not _usable(found[-1]):
+        part.window = window
+        solution = _attempt(
+            part, model, method, not halvings, key=next(keys), **options
+        )
+        if solution is None:
+            middle = 0.5 * (a + b)
+            queue += [(middle, b, halvings - 1), (a, middle, halvings - 1)]
+            window = window.again()
+            continue
+        found.append(solution)
+        ends.append(b)
+        if not _usable(solution):
+            ends[-1] = edges[-1]
             break
+        window = window.next()
     seconds = time.perf_counter() - began
-    if not _usable(found[-1]):
-        edges = (*edges[: len(found)], edges[-1])
-    return Marched(problem, tuple(found), k, edges, seconds)
+    return Marched(problem, tuple(found), k, tuple(ends), seconds)
+
+
+def _attempt(part: Problem, model, method, last: bool, **options) -> Solution | None:
+    """Returns the solution of a window; None where a shorter one is to be tried."""
+    try:
+        found = solve(part, model, method, **options)
+    except NotConvergedError:
+        if last:
+            raise
+        return None
+    failed = found.result.startswith("not_converged")
+    return None if failed and not last else found
+
+
+def _keys(key: Array | None) -> Iterator[Any]:
+    """Yields a key for every solve; none where none is given."""
+    for i in itertools.count():
+        yield None if key is None else jax.random.fold_in(key, i)
 
 
 def _usable(solution: Solution) -> bool:

@@ -35,11 +35,13 @@ def solve_nonlinear(problem: Problem, settings: Settings, throw: bool) -> Soluti
     found = solve_newton(
         problem,
         basis=basis,
+        cluster=settings.options.get("cluster"),
         size=settings.options.get("size"),
         key=settings.key if basis == "random_features" else None,
         dtype=settings.dtype,
         steps=settings.steps,
         seconds=settings.seconds,
+        window=problem.window,
     )
     total = time.perf_counter() - began
     info = {**found.info, "newton": [step._asdict() for step in found.steps]}

@@ -87,6 +87,8 @@ class Problem:
         self.name = name or (given if given.isidentifier() else "") or "problem"
         # (problem name, options) when made by pinns.problems; lets solutions reload.
         self.origin: tuple[str, dict[str, Any]] | None = None
+        # Its place in a march (pinns.march), for solvers that share programs there.
+        self.window: Any = None
         self._axes = self._residual_arguments()
         if isinstance(conditions, Condition):
             raise TypeError(

@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from pinns.march import Marched
 from pinns.problem import Problem
 from pinns.solution import Solution
 
@@ -135,6 +136,56 @@ def result_rows(
     ]
     peak = peak_memory_mb()
     return rows if peak is None else [*rows, ("peak memory", f"{peak:,.0f} MB")]
+
+
+def march_rows(marched: Marched) -> list[tuple[str, str]]:
+    """Returns the rows of the table printed after a march."""
+    errors = None if marched.problem.exact is None else _named(marched)
+    names = [
+        ("build_seconds", "start-up seconds"),
+        ("compile_seconds", "compile seconds"),
+    ]
+    return [
+        ("result", marched.result),
+        ("method", _chosen_text(marched.windows[0].settings)),
+        ("windows", f"{len(marched.windows):,}"),
+        ("steps", f"{sum(w.step for w in marched.windows):,}"),
+        ("residual RMS at unseen points", number(marched.residual_rms())),
+        *error_rows("relative L2 error", errors),
+        ("seconds", f"{marched.timings['solve_seconds']:.1f}"),
+        *((title, f"{marched.timings[name]:.1f}") for name, title in names),
+    ]
+
+
+def march_record(marched: Marched) -> dict[str, Any]:
+    """Returns the JSON-able record of a march, see `record`."""
+    first, problem = marched.windows[0], marched.problem
+    return {
+        "problem": problem.name,
+        "options": problem.origin[1] if problem.origin else {},
+        "model": first.model.name,
+        "method": first.settings["method"],
+        "reason": first.settings.get("reason"),
+        "windows": len(marched.windows),
+        "edges": list(marched.edges),
+        "points": first.settings["points"],
+        "dtype": marched.dtype,
+        "steps": sum(w.step for w in marched.windows),
+        "result": marched.result,
+        "seconds": marched.timings["solve_seconds"],
+        "build_seconds": marched.timings["build_seconds"],
+        "compile_seconds": marched.timings["compile_seconds"],
+        "residual_rms": finite(marched.residual_rms()),
+        "relative_l2": None if problem.exact is None else single(_named(marched)),
+        "peak_memory_mb": peak_memory_mb(),
+        "device": jax.devices()[0].device_kind,
+        "versions": versions(),
+    }
+
+
+def _named(marched: Marched) -> dict[str, float]:
+    errors = marched.relative_l2()
+    return errors if isinstance(errors, dict) else {marched.problem.unknowns[0]: errors}
 
 
 def error_rows(title: str, errors: Mapping[str, float] | None) -> list[tuple[str, str]]:

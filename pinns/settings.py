@@ -19,9 +19,11 @@ from pinns.engine import Engine, check_engine
 from pinns.evaluation import Model
 from pinns.factored import FactoredLoss
 from pinns.factors import BASES
+from pinns.factors import FIXED as FIXED_NETWORKS
 from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.separable import CP, Separable, TensorTrain
+from pinns.solvers._kinds import kinds_of
 from pinns.solvers.quasi_newton import MAX_DENSE
 from pinns.weighting.choice import restored, scheme
 from pinns.weighting.scheme import Scheme
@@ -191,7 +193,7 @@ def choose_method(
         why = "several unknowns" if several else why
         return "ssbroyden", f"{why}, no model given"
     alternating = model.name in ("cp", "tt") and not problem.data
-    if model.network in BASES and found.linear and alternating:
+    if model.network in FIXED_NETWORKS and found.linear and alternating:
         return "als", "fixed bases: the problem is linear in every factor"
     for name, why in found.obstacles.items():
         return "adam", f"{name!r} is not separable ({why})"
@@ -211,7 +213,7 @@ def _products_too_large(model: Separable) -> bool:
 def check(
     problem, model, method, key, points, steps, learning_rate, optimizer, sampling,
     redraw_every, seconds, dtype, loss, basis, size, starts, start, progress,
-    engine, weighting,
+    engine, weighting, cluster=None,
 ) -> tuple[Settings, Model | None]:  # fmt: skip
     """Returns the settings and the model, or raises naming the argument at fault."""
     owner = "pinns.solve"
@@ -271,6 +273,7 @@ def check(
     for name, value, owners in (
         ("basis", basis, ("als", *FIXED)),
         ("size", size, ("als", *FIXED)),
+        ("cluster", cluster, FIXED),
         ("starts", starts, ("als",)),
     ):
         if value is not None and method not in owners:
@@ -278,7 +281,9 @@ def check(
                 f"{owner}: `{name}` belongs to method={' or '.join(map(repr, owners))}"
                 f", got {name}={value!r} with method={method!r}"
             )
-    if basis is not None and basis not in BASES:
+    if method in FIXED:
+        kinds_of(owner, problem.box, basis or "chebyshev", cluster)
+    elif basis is not None and basis not in BASES:
         raise ValueError(
             f"{owner}: `basis` must be one of {', '.join(BASES)}, got {basis!r}"
         )
@@ -333,7 +338,12 @@ def check(
         loss=loss,
         options={
             name: value
-            for name, value in (("basis", basis), ("size", size), ("starts", starts))
+            for name, value in (
+                ("basis", basis),
+                ("size", size),
+                ("starts", starts),
+                ("cluster", cluster),
+            )
             if value is not None
         },
         engine=engine,

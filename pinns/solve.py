@@ -44,7 +44,8 @@ def solve(
     dtype: str | None = None,
     loss: str = "auto",
     weighting: str | Scheme | None = None,
-    basis: str | None = None,
+    basis: str | Mapping[str, str] | None = None,
+    cluster: Mapping[str, tuple[float, float]] | None = None,
     size: int | tuple[int, ...] | None = None,
     starts: int | None = None,
     devices: int | Sequence[jax.Device] | None = None,
@@ -101,7 +102,10 @@ def solve(
             of `pinns.weighting` with its options. `Solution.history.loss` is then the
             weighted loss, its groups stay the plain mean squares.
         basis, size: of `direct`, `newton`, and `als` without a model: kind of fixed
-            basis (see `pinns.factors.BASES`) and number of functions per axis.
+            basis (see `pinns.factors.BASES`) and number of functions per axis. Of
+            `direct` and `newton` also by axis: `{"x": "fourier"}`, Chebyshev on others.
+        cluster: of `direct` and `newton` in Chebyshev polynomials: by axis the center
+            and width of a layer to crowd the functions in, `{"x": (0.0, 0.01)}`.
         starts: of `als`: random starts run side by side, the best is kept.
         devices: of the iterative methods: how many, or which; the grid is split among
             them along its first axis. Default: one.
@@ -146,7 +150,7 @@ def solve(
     settings, chosen = check(
         problem, model, method, key, points, steps, learning_rate, optimizer,
         sampling, redraw_every, seconds, dtype, loss, basis, size, starts, start,
-        progress, Engine(devices, checkpoint, log, on_error), weighting,
+        progress, Engine(devices, checkpoint, log, on_error), weighting, cluster,
     )  # fmt: skip
     with precision(settings.dtype):
         if optimizer is None:

@@ -165,16 +165,30 @@ class Solve:
         ),
     ] = None
     basis: Annotated[
-        str | None,
+        Words | None,
         _numbers(
-            _choices("Fixed basis of direct, newton and als", BASES),
+            _choices("Fixed basis of direct, newton and als", BASES)
+            + " For direct and newton also by axis: x=fourier.",
             "legendre for als, else chebyshev",
             "NAME",
+        ),
+    ] = None
+    cluster: Annotated[
+        Words | None,
+        _numbers(
+            "Layers that the functions of direct and newton crowd in, by axis: center "
+            "and width.",
+            "none",
+            "AXIS=CENTER,WIDTH",
         ),
     ] = None
     size: Annotated[
         Words | None,
         _numbers("Basis functions per axis, of direct, newton and als.", "by method"),
+    ] = None
+    windows: Annotated[
+        int | None,
+        _numbers("March through time in N windows.", "one solve for all time", "N"),
     ] = None
     starts: Annotated[
         int | None, _numbers("Random starts of als, side by side.", "1", "N")

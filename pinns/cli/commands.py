@@ -1,8 +1,8 @@
 """The command line: `pinns list`, `info`, `solve`, `eval`, `resume`.
 
-Exit codes: 0 solved; 1 the loss became NaN or Inf, or memory ran out; 2 bad input;
-130 interrupted. Tables and the JSON record go to standard output, progress bars and
-errors to standard error.
+Exit codes: 0 solved; 1 not converged, a loss of NaN or Inf, or no memory left; 2 bad
+input; 130 interrupted. Tables and the JSON record go to standard output, progress bars
+and errors to standard error.
 """
 
 from __future__ import annotations
@@ -28,17 +28,22 @@ from pinns.cli.process import (
     parse,
 )
 from pinns.cli.values import (
+    basis_of,
     build_model,
+    cluster_of,
     integers,
     problem_options,
     shown,
     type_name,
 )
+from pinns.evaluation import Model
+from pinns.march import march
 from pinns.problem import Problem
 from pinns.resume import resume
 from pinns.solution import Solution
 from pinns.solve import (
     NonFiniteLossError,
+    NotConvergedError,
     SolveInterrupted,
     SolveTerminated,
     solve,
@@ -108,6 +113,11 @@ def _solve(command: Solve) -> int:
         )
     if command.plot and command.out is None:
         raise ValueError(f"{owner}: `--plot` needs `--out`, the folder to draw into")
+    if command.windows is not None and command.out is not None:
+        raise ValueError(
+            f"{owner}: `--windows` has no `--out`: a march is not saved, use "
+            "pinns.march in Python"
+        )
     problem = _problem(owner, command.problem, command.option)
     model = build_model(owner, command)
     points = integers(owner, "points", command.points)
@@ -126,18 +136,40 @@ def _solve(command: Solve) -> int:
         "dtype": command.dtype,
         "loss": command.loss,
         "weighting": command.weighting,
-        "basis": command.basis,
+        "basis": basis_of(owner, command.basis),
+        "cluster": cluster_of(owner, command.cluster),
         "size": integers(owner, "size", command.size),
         "starts": command.starts,
         "devices": command.devices,
         "checkpoint": command.checkpoint,
         "progress": False if command.no_progress else None,
     }
+    if command.windows is not None:
+        return _march(command, command.windows, problem, model, arguments)
     return _run(
         lambda: solve(problem, model, command.method, **arguments),
         command.out,
         command,
     )
+
+
+def _march(
+    command: Solve,
+    windows: int,
+    problem: Problem,
+    model: Model | None,
+    arguments: dict[str, Any],
+) -> int:
+    """Solves in windows and reports all of them together; nothing is saved."""
+    try:
+        marched = march(problem, model, command.method, windows=windows, **arguments)
+    except (NonFiniteLossError, NotConvergedError) as error:
+        complain(f"error: {error}")
+        return FAILED
+    report.print_table(("", ""), report.march_rows(marched))
+    if command.json:
+        report.print_json(report.march_record(marched))
+    return OK
 
 
 def _resume(command: Resume) -> int:
@@ -203,6 +235,8 @@ def _run(
         what = str(error).partition(";")[0]  # the rest is for callers in Python
         solution, code = error.solution, FAILED
         message = f"error: {what}; a smaller --learning-rate often helps"
+    except NotConvergedError as error:
+        solution, code, message = error.solution, FAILED, f"error: {error}"
     except SolveInterrupted as error:
         solution, code, stopped = error.solution, INTERRUPTED, True
         message = str(error)

@@ -133,6 +133,55 @@ def build_model(owner: str, command: Solve) -> Model | None:
     return kind(**options)
 
 
+def basis_of(owner: str, words: Words | None) -> str | dict[str, str] | None:
+    """Returns one name, or names by axis of `axis=name` texts; None if not given.
+
+    Raises:
+        ValueError: several words of which one has no `=`.
+    """
+    if words is None or (len(words) == 1 and "=" not in words[0]):
+        return None if words is None else words[0]
+    return dict(_by_axis(owner, "basis", "NAME", words))
+
+
+def cluster_of(
+    owner: str, words: Words | None
+) -> dict[str, tuple[float, float]] | None:
+    """Returns center and width by axis of `axis=center,width` texts.
+
+    Raises:
+        ValueError: a text of another form.
+    """
+    if words is None:
+        return None
+    out = {}
+    for axis, text in _by_axis(owner, "cluster", "CENTER,WIDTH", words):
+        try:
+            center, width = (float(part) for part in text.split(","))
+        except ValueError:
+            raise ValueError(
+                f"{owner}: `--cluster` must be AXIS=CENTER,WIDTH, got "
+                f"{axis + '=' + text!r}"
+            ) from None
+        out[axis] = (center, width)
+    return out
+
+
+def _by_axis(
+    owner: str, option: str, value: str, words: Words
+) -> list[tuple[str, str]]:
+    out: list[tuple[str, str]] = []
+    for word in words:
+        axis, equals, text = word.partition("=")
+        if not (axis and equals and text) or axis in dict(out):
+            raise ValueError(
+                f"{owner}: `--{option}` must be AXIS={value}, once for each axis, got "
+                f"{' '.join(words)!r}"
+            )
+        out.append((axis, text))
+    return out
+
+
 def integers(
     owner: str, name: str, words: Words | None
 ) -> int | tuple[int, ...] | None:

@@ -13,10 +13,10 @@ import numpy as np
 
 from pinns.conditions import Periodic
 from pinns.domain import positive_integer, precision
-from pinns.factors import BASES
 from pinns.problem import Problem
 from pinns.separable import Params, Tucker
 from pinns.solvers._axes import Axis, make_axis
+from pinns.solvers._kinds import Kind, kinds_of
 from pinns.solvers._kronecker import contract
 from pinns.solvers._paths import SOLVERS, Outcome
 from pinns.solvers._system import System
@@ -51,6 +51,11 @@ class Attempt:
     def sizes(self) -> tuple[int, ...]:
         return tuple(axis.count for axis in self.system.axes)
 
+    def basis(self) -> Any:
+        """Returns the kind of all axes, or that of each where they differ."""
+        kinds = tuple(axis.kind for axis in self.system.axes)
+        return kinds[0] if len(set(kinds)) == 1 else kinds
+
     def tail(self) -> tuple[float, ...]:
         """Returns the last tenth of the coefficients per axis, relative."""
         largest = np.abs(self.core).max(initial=0.0)
@@ -71,7 +76,7 @@ class Attempt:
         residual = math.sqrt(_mean_square(values))
         return {
             "path": outcome.path,
-            "basis": system.axes[0].kind,
+            "basis": self.basis(),
             "sizes": self.sizes,
             "ranks": self.core.shape,
             "unknowns": math.prod(system.shape),
@@ -109,7 +114,11 @@ def _mean_square(values: np.ndarray) -> float:
 
 
 def make_axes(
-    owner: str, problem: Problem, basis: str, sizes: Sequence[int], waves: Any
+    owner: str,
+    problem: Problem,
+    kinds: Sequence[Kind],
+    sizes: Sequence[int],
+    waves: Any,
 ) -> list[Axis]:
     """Returns the trial functions of every axis, hard conditions included."""
     box = problem.box
@@ -117,13 +126,14 @@ def make_axes(
     flags = np.zeros((1, box.dimension, 3)) if flags is None else flags
     axes = [
         make_axis(
-            basis,
+            kinds[k].name,
             sizes[k],
             box.intervals[k],
             flags[0, k],
             None
             if waves is None
             else (waves[0][k, : sizes[k]], waves[1][k, : sizes[k]]),
+            (kinds[k].center, kinds[k].sharpness),
         )
         for k in range(box.dimension)
     ]
@@ -147,11 +157,12 @@ def unseen_points(box) -> list[np.ndarray]:
     return [np.sort(a + (b - a) * rng.random(count)) for a, b in box.intervals]
 
 
-def drawn_waves(basis: str, key, count: int, dimension: int):
+def drawn_waves(kinds: Sequence[Kind], key, count: int):
     """Returns frequencies and phases of random features, (d, count) each, or None."""
-    if basis != "random_features":
+    if not is_random(kinds):
         return None
-    sigma = Tucker(rank=1, network=basis, hidden=(1,)).net.sigma
+    dimension = len(kinds)
+    sigma = Tucker(rank=1, network=kinds[0].name, hidden=(1,)).net.sigma
     with precision("float64"):
         k_frequency, k_phase = jax.random.split(key)
         shape = (dimension, count)
@@ -160,7 +171,7 @@ def drawn_waves(basis: str, key, count: int, dimension: int):
         return np.asarray(frequencies), np.asarray(phases)
 
 
-def tucker(basis: str, found: Attempt, waves, dtype: str) -> tuple[Tucker, Params]:
+def tucker(found: Attempt, waves, dtype: str) -> tuple[Tucker, Params]:
     """Returns the Tucker model with the coefficients as its core.
 
     Output kernels are the identity, cut to the size of the axis. Those of random
@@ -168,6 +179,8 @@ def tucker(basis: str, found: Attempt, waves, dtype: str) -> tuple[Tucker, Param
     """
     axes, core = found.system.axes, found.core
     count = max(axis.count for axis in axes)
+    plain = isinstance(found.basis(), str) and not any(a.stretch[1] for a in axes)
+    basis = axes[0].kind if plain else "spectral"
     if basis == "random_features":
         kernels = [axis.transform for axis in axes]
     else:
@@ -182,6 +195,11 @@ def tucker(basis: str, found: Attempt, waves, dtype: str) -> tuple[Tucker, Param
         for i, k in enumerate(own):
             kernel[i, : len(kernels[k])] = kernels[k]
         params[f"factors_{width}"] = {"kernel": kernel}
+        if basis == "spectral":
+            columns = [(axes[k].kind == "fourier", *axes[k].stretch) for k in own]
+            names = ("periodic", "center", "sharpness")
+            flat = zip(names, np.array(columns, np.float64).T, strict=True)
+            params[f"factors_{width}"].update(flat)
         if waves is not None:
             params[f"factors_{width}"]["frequencies"] = waves[0][own]
             params[f"factors_{width}"]["phases"] = waves[1][own]
@@ -190,11 +208,16 @@ def tucker(basis: str, found: Attempt, waves, dtype: str) -> tuple[Tucker, Param
         return model, jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
 
 
-def sizes_of(owner: str, problem: Problem, basis: str, size) -> tuple[int, ...]:
+def is_random(kinds: Sequence[Kind]) -> bool:
+    """Are these random features, whose size is not found automatically."""
+    return kinds[0].name == "random_features"
+
+
+def sizes_of(owner: str, problem: Problem, kinds, size) -> tuple[int, ...]:
     """Returns the basis functions of every axis, checked."""
     d = problem.box.dimension
     if size is None:
-        table, least = (RANDOM_SIZES, 16) if basis == "random_features" else (START, 5)
+        table, least = (RANDOM_SIZES, 16) if is_random(kinds) else (START, 5)
         return (table.get(d, least),) * d
     entries = tuple(size) if isinstance(size, (tuple, list)) else (size,) * d
     if len(entries) != d:
@@ -208,8 +231,8 @@ def sizes_of(owner: str, problem: Problem, basis: str, size) -> tuple[int, ...]:
     return sizes
 
 
-def check(owner: str, problem, basis, key, dtype, path) -> None:
-    """Raises where options of a solve in fixed bases are wrong."""
+def check(owner: str, problem, basis, cluster, key, dtype, path) -> tuple[Kind, ...]:
+    """Returns the basis of every axis; raises where options of a solve are wrong."""
     if not isinstance(problem, Problem):
         raise TypeError(f"{owner}: `problem` must be a pinns.Problem, got {problem!r}")
     if len(problem.unknowns) > 1 or problem.equations > 1:
@@ -218,8 +241,8 @@ def check(owner: str, problem, basis, key, dtype, path) -> None:
             f"{problem.equations} for ({', '.join(problem.unknowns)}); the methods "
             "adam and lbfgs work"
         )
+    kinds = kinds_of(owner, problem.box, basis, cluster)
     for name, value, allowed in (
-        ("basis", basis, BASES),
         ("dtype", dtype, DTYPES),
         ("path", path, ("auto", *SOLVERS)),
     ):
@@ -227,31 +250,32 @@ def check(owner: str, problem, basis, key, dtype, path) -> None:
             raise ValueError(
                 f"{owner}: `{name}` must be one of {', '.join(allowed)}, got {value!r}"
             )
-    if basis == "fourier":
-        periodic = {
-            name
-            for c in problem.conditions
-            if isinstance(c, Periodic)
-            for name in c.axes
-        }
-        others = [name for name in problem.box.names if name not in periodic]
-        if others:
-            raise ValueError(
-                f"{owner}: basis='fourier' is for problems that are periodic along "
-                f"every axis, got no pinns.Periodic on {', '.join(others)}"
-            )
+    periodic = {
+        name for c in problem.conditions if isinstance(c, Periodic) for name in c.axes
+    }
+    others = [
+        name
+        for name, kind in zip(problem.box.names, kinds, strict=True)
+        if kind.name == "fourier" and name not in periodic
+    ]
+    if others:
+        raise ValueError(
+            f"{owner}: basis='fourier' is for axes along which the problem is "
+            f"periodic, got no pinns.Periodic on {', '.join(others)}"
+        )
     typed = isinstance(key, jax.Array) and key.shape == ()
     typed = typed and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if basis == "random_features" and not typed:
+    if is_random(kinds) and not typed:
         raise TypeError(
             f"{owner}: `key` must be a typed random key such as jax.random.key(0) with "
             f"basis='random_features', got {key!r}"
         )
-    if basis != "random_features" and key is not None:
+    if not is_random(kinds) and key is not None:
         raise ValueError(
             f"{owner}: `key` belongs to basis='random_features', got {key!r} with "
             f"basis={basis!r}"
         )
+    return kinds
 
 
 def _check_memory(owner: str, problem: Problem, axes: Sequence[Axis], sizes) -> None:

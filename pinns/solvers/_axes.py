@@ -92,6 +92,49 @@ def envelope_jets(unit: np.ndarray, flags: Sequence[float], order: int) -> np.nd
     return np.stack([polynomial.deriv(j)(unit) for j in range(order + 1)])
 
 
+def stretch_jets(s: np.ndarray, stretch: tuple[float, float], order: int) -> np.ndarray:
+    """Returns derivatives 0 to `order` of `pinns.factors.stretched`, (order + 1, n).
+
+    Those of `asinh(z)` from the first on follow from
+    `(1 + z^2) f^(n+1) + (2 n + 1) z f^(n) + n^2 f^(n-1) = 0` with its derivative f.
+    """
+    center, sharpness = stretch
+    low, high = np.arcsinh(sharpness * (np.array([-1.0, 1.0]) - center))
+    z = sharpness * (s - center)
+    found = [np.arcsinh(z), 1.0 / np.sqrt(1.0 + z**2)]
+    for n in range(order - 1):
+        before = n**2 * found[-2] if n else 0.0
+        found.append(-((2 * n + 1) * z * found[-1] + before) / (1.0 + z**2))
+    scale = 2.0 / (high - low)
+    jets = scale * np.stack(found[: order + 1])
+    jets[0] -= scale * low + 1.0
+    return jets * sharpness ** np.arange(order + 1)[:, None]
+
+
+def composed(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Returns derivatives of f(g(s)) from those of f at g and of g at s.
+
+    Args:
+        outer: (order + 1, n, count). inner: (order + 1, n).
+    """
+    order = len(inner) - 1
+    factorials = np.array([math.factorial(j) for j in range(order + 1)], float)
+    change = inner / factorials[:, None]
+    change[0] = 0.0
+    power = np.zeros_like(inner)
+    power[0] = 1.0
+    out = np.zeros_like(outer)
+    for j in range(order + 1):
+        out += outer[j] / factorials[j] * power[:, :, None]
+        power = np.stack(
+            [
+                sum(change[i] * power[m - i] for i in range(m + 1))
+                for m in range(order + 1)
+            ]
+        )
+    return out * factorials[:, None, None]
+
+
 @dataclass(frozen=True)
 class Axis:
     """The trial functions of one axis.
@@ -99,7 +142,8 @@ class Axis:
     kind, count: of the basis. interval: ends. flags: of the envelope. waves: of random
     features. nodes, weights: quadrature, the weights add up to one. transform: T,
     (count, r). tests: (r, n) analysis by the orthonormal functions without envelope,
-    quadrature weights included.
+    quadrature weights included. stretch: center and sharpness of a layer that
+    polynomials crowd in, see `stretch_jets`.
     """
 
     kind: str
@@ -111,6 +155,7 @@ class Axis:
     weights: np.ndarray
     transform: np.ndarray
     tests: np.ndarray
+    stretch: tuple[float, float] = (0.0, 0.0)
 
     @property
     def rank(self) -> int:
@@ -120,7 +165,14 @@ class Axis:
     def jets(self, x: np.ndarray, order: int) -> np.ndarray:
         """Returns derivatives of the orthonormal functions at x, (order + 1, n, r)."""
         raw = _raw(
-            self.kind, self.count, self.interval, self.flags, self.waves, x, order
+            self.kind,
+            self.count,
+            self.interval,
+            self.flags,
+            self.waves,
+            x,
+            order,
+            self.stretch,
         )
         return raw @ self.transform
 
@@ -135,6 +187,7 @@ def make_axis(
     interval: tuple[float, float],
     flags: Sequence[float] = (0.0, 0.0, 0.0),
     waves: Any = None,
+    stretch: tuple[float, float] = (0.0, 0.0),
 ) -> Axis:
     """Returns the `Axis` of a basis; arguments as there."""
     flags = (float(flags[0]), float(flags[1]), float(flags[2]))
@@ -146,22 +199,42 @@ def make_axis(
     else:
         # Enough to integrate the products of the two fastest to rounding.
         size = int(np.abs(waves[0]).max()) + 16 + hard
-    transform, plain = _orthonormal(kind, count, interval, flags, waves, size)
-    nodes, weights = _rule(size, interval)
-    values = _raw(kind, count, interval, NO_ENVELOPE, waves, nodes, 0)[0] @ plain
-    tests = (values * weights[:, None]).T
-    return Axis(kind, count, interval, flags, waves, nodes, weights, transform, tests)
+    rule = _rule(size, interval, stretch)
+    transform, plain = _orthonormal(kind, count, interval, flags, waves, rule, stretch)
+    nodes, weights = rule
+    raw = _raw(kind, count, interval, NO_ENVELOPE, waves, nodes, 0, stretch)[0]
+    tests = (raw @ plain * weights[:, None]).T
+    return Axis(
+        kind, count, interval, flags, waves, nodes, weights, transform, tests, stretch
+    )
 
 
-def _rule(size: int, interval: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = quadrature.gauss_legendre(size, *interval)
-    return np.asarray(nodes), np.asarray(weights) / (interval[1] - interval[0])
+def _rule(
+    size: int, interval: tuple[float, float], stretch: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns Gauss-Legendre nodes, of the stretched coordinate where there is one."""
+    a, b = interval
+    center, sharpness = stretch
+    if not sharpness:
+        nodes, weights = quadrature.gauss_legendre(size, a, b)
+        return np.asarray(nodes), np.asarray(weights) / (b - a)
+    nodes, weights = map(np.asarray, quadrature.gauss_legendre(size, -1.0, 1.0))
+    low, high = np.arcsinh(sharpness * (np.array([-1.0, 1.0]) - center))
+    angle = low + 0.5 * (high - low) * (nodes + 1.0)
+    s = center + np.sinh(angle) / sharpness
+    weights = weights * np.cosh(angle)
+    return a + 0.5 * (b - a) * (s + 1.0), weights / weights.sum()
 
 
-def _raw(kind, count, interval, flags, waves, x, order) -> np.ndarray:
+def _raw(kind, count, interval, flags, waves, x, order, stretch) -> np.ndarray:
     a, b = interval
     scale = 2.0 / (b - a)
-    jets = basis_jets(kind, scale * (x - a) - 1.0, count, order, waves)
+    s = scale * (x - a) - 1.0
+    if stretch[1]:
+        inner = stretch_jets(s, stretch, order)
+        jets = composed(basis_jets(kind, inner[0], count, order, waves), inner)
+    else:
+        jets = basis_jets(kind, s, count, order, waves)
     jets = jets * scale ** np.arange(order + 1)[:, None, None]
     if not any(flags):
         return jets
@@ -175,13 +248,13 @@ def _raw(kind, count, interval, flags, waves, x, order) -> np.ndarray:
     return out
 
 
-def _orthonormal(kind, count, interval, flags, waves, size):
+def _orthonormal(kind, count, interval, flags, waves, rule, stretch):
     """Returns the transforms with and without the envelope."""
-    nodes, weights = _rule(size, interval)
+    nodes, weights = rule
     root = np.sqrt(weights)[:, None]
     transforms = []
     for own in (flags, NO_ENVELOPE):
-        values = root * _raw(kind, count, interval, own, waves, nodes, 0)[0]
+        values = root * _raw(kind, count, interval, own, waves, nodes, 0, stretch)[0]
         if kind == "random_features":
             _, s, vt = np.linalg.svd(values, full_matrices=False)
             keep = s > CUTOFF * s[0]

@@ -18,7 +18,14 @@ from pinns.evaluation import with_lifts
 from pinns.problem import Problem
 from pinns.solvers._axes import Axis
 from pinns.solvers._kronecker import contract
-from pinns.solvers._tables import QUICK, Table, coordinates_of, leaves_of
+from pinns.solvers._tables import (
+    QUICK,
+    Programs,
+    Table,
+    coordinates_of,
+    leaves_of,
+    shared,
+)
 
 
 class Linearized:
@@ -28,14 +35,29 @@ class Linearized:
         problem: one equation for one unknown.
         axes: the bases.
         points: per axis, of the grid.
+        programs: of a problem that differs in its coordinates only.
     """
 
-    def __init__(self, problem: Problem, axes: list[Axis], points: list[np.ndarray]):
+    def __init__(
+        self,
+        problem: Problem,
+        axes: list[Axis],
+        points: list[np.ndarray],
+        programs: Programs | None = None,
+    ):
         began = time.perf_counter()
         self.term = problem.terms[0]
-        coordinates = coordinates_of(problem, self.term, points)
-        self.leaves = leaves_of(problem, self.term, coordinates)
         self.shape = tuple(len(x) for x in points)
+        coordinates = coordinates_of(problem, self.term, points)
+        with precision("float64"), jax.default_device(jax.devices("cpu")[0]):
+            self._arrays = [jnp.asarray(c) for c in coordinates]
+            # As in `tables`: the compiler must not know it.
+            self._one = jnp.asarray(1.0)
+        self.leaves, self._compiled = shared(
+            programs,
+            ("linearized", self.shape),
+            lambda: self._built(problem, coordinates),
+        )
         highest = [
             max(orders[k] for _, orders, _ in self.leaves) for k in range(len(axes))
         ]
@@ -43,11 +65,16 @@ class Linearized:
             axis.jets(np.asarray(x, np.float64), order)
             for axis, x, order in zip(axes, points, highest, strict=True)
         ]
+        self.compile_seconds = time.perf_counter() - began
+
+    def _built(self, problem: Problem, coordinates: list[np.ndarray]):
+        """Returns the leaves of the residual and the program that tabulates them."""
+        leaves = leaves_of(problem, self.term, coordinates)
         function = with_lifts(problem, self.term)
 
         def run(values, arrays, one):
             def residual(values):
-                lookup = dict(zip(self.leaves, values, strict=True))
+                lookup = dict(zip(leaves, values, strict=True))
                 (found,) = function(lambda *key: lookup[key], arrays)
                 return jnp.broadcast_to(found, self.shape)
 
@@ -57,16 +84,12 @@ class Linearized:
                 wide = unit.reshape(-1, *(1,) * len(self.shape))
                 return push(jnp.broadcast_to(wide, values.shape))
 
-            return jax.vmap(along_leaf)(one * jnp.eye(len(self.leaves))), known
+            return jax.vmap(along_leaf)(one * jnp.eye(len(leaves))), known
 
         with precision("float64"), jax.default_device(jax.devices("cpu")[0]):
-            self._arrays = [jnp.asarray(c) for c in coordinates]
-            # As in `tables`: the compiler must not know it.
-            self._one = jnp.asarray(1.0)
-            zeros = jnp.zeros((len(self.leaves), *self.shape))
+            zeros = jnp.zeros((len(leaves), *self.shape))
             lowered = jax.jit(run).lower(zeros, self._arrays, self._one)
-            self._compiled = lowered.compile(QUICK)
-        self.compile_seconds = time.perf_counter() - began
+            return leaves, lowered.compile(QUICK)
 
     def at(self, core: np.ndarray) -> tuple[Table, np.ndarray]:
         """Returns the linear part at a state, and the residual of that state.

@@ -8,8 +8,9 @@ at u = 0 is `f`. All terms on all grids are compiled together, once.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,34 +44,58 @@ class Table:
     gap: float
 
 
+# What was compiled, by name and shapes.
+Programs = dict[Any, Any]
+
+
+def shared(programs: Programs | None, key: Any, build: Callable[[], Any]) -> Any:
+    """Returns what was built under a key, or builds it."""
+    if programs is None:
+        return build()
+    if key not in programs:
+        programs[key] = build()
+    return programs[key]
+
+
 def tables(
-    problem: Problem, grids: Sequence[Sequence[np.ndarray]]
+    problem: Problem,
+    grids: Sequence[Sequence[np.ndarray]],
+    terms: Sequence[Term] | None = None,
+    programs: Programs | None = None,
 ) -> tuple[list[list[Table]], dict[str, float]]:
     """Returns per grid one table per term, and the seconds of compiling and running.
 
     Args:
         problem: the problem.
         grids: each one coordinate array per axis; faces replace theirs by their ends.
+        terms: of the problem, if not all.
+        programs: of a problem that differs in its coordinates only.
     """
     began = time.perf_counter()
+    terms = problem.terms if terms is None else terms
     placed = [
-        (term, coordinates_of(problem, term, grid))
-        for grid in grids
-        for term in problem.terms
+        (term, coordinates_of(problem, term, grid)) for grid in grids for term in terms
     ]
-    leaves = [leaves_of(problem, term, coordinates) for term, coordinates in placed]
-
-    def run(arrays, one):
-        return [
-            _linear_parts(with_lifts(problem, term), keys, coordinates, one)
-            for (term, _), keys, coordinates in zip(placed, leaves, arrays, strict=True)
-        ]
+    shapes = tuple(tuple(c.shape for c in coordinates) for _, coordinates in placed)
+    key = ("tables", tuple(term.name for term, _ in placed), shapes)
 
     with precision("float64"), jax.default_device(jax.devices("cpu")[0]):
         arrays = [[jnp.asarray(c) for c in coordinates] for _, coordinates in placed]
         # A one that the compiler does not know: it would evaluate whole grids itself.
         one = jnp.asarray(1.0)
-        compiled = jax.jit(run).lower(arrays, one).compile(QUICK)
+
+        def build():
+            leaves = [leaves_of(problem, term, own) for term, own in placed]
+
+            def run(arrays, one):
+                return [
+                    _linear_parts(with_lifts(problem, term), keys, own, one)
+                    for (term, _), keys, own in zip(placed, leaves, arrays, strict=True)
+                ]
+
+            return leaves, jax.jit(run).lower(arrays, one).compile(QUICK)
+
+        leaves, compiled = shared(programs, key, build)
         ready = time.perf_counter()
         found = jax.tree.map(np.asarray, jax.block_until_ready(compiled(arrays, one)))
     done = time.perf_counter()
@@ -78,7 +103,7 @@ def tables(
         Table(term, keys, parts[0], parts[1], float(parts[2]))
         for (term, _), keys, parts in zip(placed, leaves, found, strict=True)
     ]
-    count = len(problem.terms)
+    count = len(terms)
     split = [flat[i : i + count] for i in range(0, len(flat), count)]
     return split, {"compile": ready - began, "run": done - ready}
 

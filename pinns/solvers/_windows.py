@@ -34,14 +34,14 @@ def count_windows(system: System) -> tuple[int, int]:
     An axis qualifies if all its conditions are at its lower end, as many as its highest
     derivative, in a polynomial basis. What counts is transport: derivatives along other
     axes of at most the order in time, as far as the preconditioner leaves them out: all
-    of those on an axis with ill-conditioned eigenvectors, else what differs from the
-    average.
+    of those on an axis that it has no place for, else what differs from the average.
     """
     table = system.interior
     for k, axis in enumerate(system.axes):
         order = max(orders[k] for _, orders, _ in table.leaves)
         given = system.constraints[k].rows.shape[0]
         polynomial = axis.kind in ("chebyshev", "legendre") and not any(axis.flags)
+        polynomial = polynomial and not axis.stretch[1]
         if not (order and given == order and system.starts[k] and polynomial):
             continue
         leading = max(
@@ -59,7 +59,7 @@ def count_windows(system: System) -> tuple[int, int]:
             (j,) = others
             rest = tuple(i for i in range(system.dimension) if i != j)
             gap = np.abs(own[0]).max()
-            if not (j in system.inverse.bad and k in system.inverse.bad):
+            if not {j, k} & set(system.inverse.unstable):
                 gap = np.abs(own[0] - own[0].mean(axis=rest, keepdims=True)).max()
             a, b = system.axes[j].interval
             speed = (gap / leading) ** (1.0 / order)

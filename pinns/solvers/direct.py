@@ -20,7 +20,7 @@ would take longer than the solve; coefficient functions run in JAX, compiled onc
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import Array
@@ -32,6 +32,7 @@ from pinns.solvers._attempt import (
     Attempt,
     check,
     drawn_waves,
+    is_random,
     larger_sizes,
     make_axes,
     refuse_singular,
@@ -63,7 +64,8 @@ class DirectResult(NamedTuple):
 def solve_direct(
     problem: Problem,
     *,
-    basis: str = "chebyshev",
+    basis: str | Mapping[str, str] = "chebyshev",
+    cluster: Mapping[str, tuple[float, float]] | None = None,
     size: int | Sequence[int] | None = None,
     key: Array | None = None,
     dtype: str = "float64",
@@ -77,8 +79,11 @@ def solve_direct(
 
     Args:
         problem: one linear equation for one unknown.
-        basis: of all axes: `chebyshev`, `legendre`, `fourier` (where every axis is
-            periodic) or `random_features`.
+        basis: of all axes: `chebyshev`, `legendre`, `fourier` (where the axis is
+            periodic) or `random_features`; or `chebyshev` and `fourier` by axis.
+        cluster: by axis, center and width of a layer; Chebyshev polynomials of that
+            axis then are of a coordinate in which the layer is wide, see
+            `pinns.factors.stretched`. Half the width of a tanh is a good choice.
         size: basis functions per axis, one number or one per axis. By default sizes
             grow until the coefficients have fallen to `tolerance` on every axis; for
             random features they are fixed by the dimension.
@@ -121,16 +126,16 @@ def solve_direct(
     Hussaini, Quarteroni, Zang, Spectral methods: fundamentals in single domains (2006)
     for Galerkin and tau equations in orthogonal polynomials.
     """
-    check(OWNER, problem, basis, key, dtype, path)
+    kinds = check(OWNER, problem, basis, cluster, key, dtype, path)
     tolerance = positive_number(tolerance, OWNER, "tolerance")
-    sizes = sizes_of(OWNER, problem, basis, size)
+    sizes = sizes_of(OWNER, problem, kinds, size)
     began = time.perf_counter()
-    waves = drawn_waves(basis, key, max(sizes), problem.box.dimension)
+    waves = drawn_waves(kinds, key, max(sizes))
     drawn = time.perf_counter() - began
-    found = _attempt(problem, basis, sizes, waves, tolerance, path)
-    if size is None and basis != "random_features":
-        found = _grown(problem, basis, found, tolerance, path)
-    model, params = tucker(basis, found, waves, dtype)
+    found = _attempt(problem, kinds, sizes, waves, tolerance, path)
+    if size is None and not is_random(kinds):
+        found = _grown(problem, kinds, found, tolerance, path)
+    model, params = tucker(found, waves, dtype)
     info = found.report()
     info["compile_seconds"] += drawn
     total = time.perf_counter() - began
@@ -139,10 +144,8 @@ def solve_direct(
     return DirectResult(model, params, info)
 
 
-def _attempt(problem, basis, sizes, waves, tolerance, path) -> Attempt:
-    axes = make_axes(
-        owner=OWNER, problem=problem, basis=basis, sizes=sizes, waves=waves
-    )
+def _attempt(problem, kinds, sizes, waves, tolerance, path) -> Attempt:
+    axes = make_axes(OWNER, problem, kinds, sizes, waves)
     points = unseen_points(problem.box)
     (found, unseen), seconds = tables(problem, [[a.nodes for a in axes], points])
     check_linear(OWNER, found)
@@ -160,11 +163,11 @@ def _attempt(problem, basis, sizes, waves, tolerance, path) -> Attempt:
     return Attempt(system, unseen, points, outcome, core, windows, compiling)
 
 
-def _grown(problem, basis, found: Attempt, tolerance, path) -> Attempt:
+def _grown(problem, kinds, found: Attempt, tolerance, path) -> Attempt:
     """Repeats with more functions on the axes whose coefficients have not fallen."""
     compiling = found.compiling
     while (sizes := larger_sizes(found, tolerance)) != found.sizes:
-        found = _attempt(problem, basis, sizes, None, tolerance, path)
+        found = _attempt(problem, kinds, sizes, None, tolerance, path)
         compiling += found.compiling
     found.compiling = compiling
     return found

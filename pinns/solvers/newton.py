@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from pinns.solvers._attempt import (
     Attempt,
     check,
     drawn_waves,
+    is_random,
     larger_sizes,
     make_axes,
     refuse_singular,
@@ -36,8 +37,9 @@ from pinns.solvers._attempt import (
 from pinns.solvers._kronecker import contract, scale
 from pinns.solvers._linearized import Linearized
 from pinns.solvers._paths import SOLVERS, Outcome, choose
+from pinns.solvers._sequel import Window, tabulated
 from pinns.solvers._system import System
-from pinns.solvers._tables import check_linear, tables
+from pinns.solvers._tables import check_linear
 
 
 OWNER = "pinns.solve_newton"
@@ -91,7 +93,8 @@ class NewtonResult(NamedTuple):
 def solve_newton(
     problem: Problem,
     *,
-    basis: str = "chebyshev",
+    basis: str | Mapping[str, str] = "chebyshev",
+    cluster: Mapping[str, tuple[float, float]] | None = None,
     size: int | Sequence[int] | None = None,
     key: Array | None = None,
     dtype: str = "float64",
@@ -99,6 +102,7 @@ def solve_newton(
     path: str = "auto",
     steps: int = 50,
     seconds: float | None = None,
+    window: Window | None = None,
 ) -> NewtonResult:
     """Returns the solution of a nonlinear problem in fixed bases.
 
@@ -109,13 +113,15 @@ def solve_newton(
 
     Args:
         problem: one equation for one unknown, with linear conditions.
-        basis, size, key, dtype: as of `solve_direct`. Automatic sizes grow until the
-            coefficients have fallen; each size starts from the solution of the last.
+        basis, cluster, size, key, dtype: as of `solve_direct`. Automatic sizes grow
+            until the coefficients have fallen; each size starts from the solution of
+            the last.
         tolerance: relative size of the last step, and of the last coefficients where
             the size is automatic.
         path: of the linear solves, as of `solve_direct`.
         steps: at most, for one size.
         seconds: no step begins after so many, compilation not counted.
+        window: place of the problem in a march; its `reached` is set.
 
     Returns:
         `NewtonResult`.
@@ -144,19 +150,19 @@ def solve_newton(
     damping; Dembo, Eisenstat, Steihaug, Inexact Newton methods, SIAM J. Numer. Anal.
     19 (1982) for the accuracy of the linear solves.
     """
-    check(OWNER, problem, basis, key, dtype, path)
+    kinds = check(OWNER, problem, basis, cluster, key, dtype, path)
     tolerance = positive_number(tolerance, OWNER, "tolerance")
     limit = positive_integer(steps, OWNER, "steps")
     left = math.inf if seconds is None else positive_number(seconds, OWNER, "seconds")
-    sizes = sizes_of(OWNER, problem, basis, size)
+    sizes = sizes_of(OWNER, problem, kinds, size)
     began = time.perf_counter()
-    waves = drawn_waves(basis, key, max(sizes), problem.box.dimension)
+    waves = drawn_waves(kinds, key, max(sizes))
     compiling = time.perf_counter() - began
-    automatic = size is None and basis != "random_features"
+    automatic = size is None and not is_random(kinds)
     previous: _Newton | None = None
     retries = RETRIES if automatic else 0
     while True:
-        run = _Newton(problem, basis, sizes, waves, tolerance, path)
+        run = _Newton(problem, kinds, sizes, waves, tolerance, path, window)
         compiling += run.compiling
         deadline = began + compiling + left
         run.solve(limit, deadline, previous)
@@ -172,7 +178,9 @@ def solve_newton(
         if (larger := larger_sizes(found, tolerance)) == sizes:
             break
         sizes, previous = larger, run
-    model, params = tucker(basis, found, waves, dtype)
+    if window is not None:
+        window.reached = run.base.axes, run.state.core
+    model, params = tucker(found, waves, dtype)
     info = {**found.report(), "compile_seconds": compiling}
     info["solve_seconds"] = time.perf_counter() - began - compiling
     info["iterations"] = sum(step.iterations for step in run.steps)
@@ -196,17 +204,22 @@ class _State:
 class _Newton:
     """Newton's method with given sizes."""
 
-    def __init__(self, problem: Problem, basis, sizes, waves, tolerance, path):
+    def __init__(
+        self, problem: Problem, kinds, sizes, waves, tolerance, path, window=None
+    ):
         self.problem, self.tolerance = problem, tolerance
-        axes = make_axes(OWNER, problem, basis, sizes, waves)
+        axes = make_axes(OWNER, problem, kinds, sizes, waves)
         nodes, self.points = [a.nodes for a in axes], unseen_points(problem.box)
-        (found, unseen), spent = tables(problem, [nodes, self.points])
+        lifted = any(lift is not None for lift in problem.lifts)
+        programs = None if window is None or lifted else window.programs
+        grids = [nodes, self.points]
+        (found, unseen), start, spent = tabulated(problem, axes, grids, window)
         check_linear(OWNER, found[1:])
         self.faces = unseen[1:]
-        self.base = System(OWNER, problem, axes, found)
-        self.linearized = Linearized(problem, axes, nodes)
-        self.unseen = Linearized(problem, axes, self.points)
-        self.compiling = spent["compile"] + self.linearized.compile_seconds
+        self.base = System(OWNER, problem, axes, found, start)
+        self.linearized = Linearized(problem, axes, nodes, programs)
+        self.unseen = Linearized(problem, axes, self.points, programs)
+        self.compiling = spent + self.linearized.compile_seconds
         self.compiling += self.unseen.compile_seconds
         self.path = path
         self.steps: list[NewtonStep] = []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pinns import CP, MLP, Box, TensorTrain, Tucker
-from pinns.factors import BASES, NETWORKS
+from pinns.factors import FIXED, NETWORKS
 
 
 BOX = Box.cube(3)
@@ -62,7 +62,7 @@ def test_tucker_core_starts_orthogonal():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_networks_are_finite_with_finite_jets(network):
-    hidden = (8,) if network in BASES else (8, 8)
+    hidden = (8,) if network in FIXED else (8, 8)
     model = CP(rank=5, network=network, hidden=hidden)
     params = model.init(jax.random.key(0), BOX)
     x = jnp.linspace(0.0, 1.0, 7)
@@ -76,7 +76,8 @@ def test_networks_are_finite_with_finite_jets(network):
             for value in jet
         )
     )(params)
-    if network != "random_features":  # whose frequencies are fixed: see below
+    # Of those, frequencies, and layers and periods, are fixed: see below.
+    if network not in ("random_features", "spectral"):
         # Every parameter takes part.
         assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
@@ -199,9 +200,28 @@ def test_fourier_basis_is_periodic_and_random_features_are_fixed(x64):
     assert gradient["kernel"].any()
 
 
+def test_spectral_functions_are_chosen_axis_by_axis(x64):
+    """Without a layer Chebyshev polynomials, or Fourier functions; only they differ."""
+    ends, x = jnp.array([0.0, 2.0]), jnp.linspace(0.0, 2.0, 6)
+    net = CP(rank=3, network="spectral", hidden=(5,)).net
+    params = net.init(jax.random.key(0), 3, ends, "float64")
+    for name, flag in (("chebyshev", 0.0), ("fourier", 1.0)):
+        other = CP(rank=3, network=name, hidden=(5,)).net
+        found = net.features({**params, "periodic": jnp.asarray(flag)}, x, ends)
+        expected = other.features(params, x, ends)
+        np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-13)
+    layered = {**params, "center": jnp.asarray(0.5), "sharpness": jnp.asarray(40.0)}
+    found = net.features(layered, jnp.array([0.0, 1.5, 2.0]), ends)[:, 1]
+    low, high = np.arcsinh([-60.0, 20.0])
+    expected = [-1.0, -2.0 * low / (high - low) - 1.0, 1.0]
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-13)
+    gradient = jax.grad(lambda p: jnp.sum(net.apply(p, x, ends) ** 2))(layered)
+    assert not any(gradient[n] for n in ("periodic", "center", "sharpness"))
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_features_times_output_are_the_factors(network, x64):
-    hidden = (6,) if network in BASES else (6, 6)
+    hidden = (6,) if network in FIXED else (6, 6)
     net = CP(rank=3, network=network, hidden=hidden).net
     ends = jnp.array([0.0, 2.0])
     params = net.init(jax.random.key(0), 3, ends, "float64")

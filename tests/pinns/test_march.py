@@ -99,6 +99,54 @@ def test_newton_in_unequal_windows():
     assert found.relative_l2() < 0.1 * whole.relative_l2()
 
 
+def test_windows_share_what_was_compiled():
+    """Later windows only run: no program is built for them."""
+    problem = pinns.problems.burgers1d(viscosity=0.1)
+    found = pinns.march(problem, method="newton", size=(8, 24), windows=4)
+    seconds = [w.timings["compile_seconds"] for w in found.windows]
+    assert max(seconds[2:]) < 0.2 * seconds[0]
+    assert len(found.windows[-1].problem.window.programs) <= 4
+    assert found.relative_l2(40) < 1e-3
+    report = found.windows[-1].settings["report"]
+    assert report["misfit"]["initial(t)"] < 1e-12
+    # The same as windows that are traced and compiled one by one, by another method.
+    x = np.linspace(-1.0, 1.0, 9)
+    before, after = found.windows[1], found.windows[2]
+    np.testing.assert_allclose(before(0.5, x), after(0.5, x), rtol=0.0, atol=1e-12)
+
+
+def test_velocities_are_handed_on_by_newton():
+    """u'' = -sin(u): a pendulum, against one window."""
+    problem = pinns.Problem(
+        LINE,
+        lambda u: u.d("t", 2) + jnp.sin(u),
+        [pinns.Initial("t", 1.0), pinns.Initial("t", 0.5, order=1)],
+    )
+    found = pinns.march(problem, method="newton", size=12, windows=3)
+    whole = pinns.solve(problem, method="newton", size=30)
+    t = np.linspace(0.0, 3.0, 13)
+    np.testing.assert_allclose(found(t), whole(t), rtol=0.0, atol=1e-8)
+    np.testing.assert_allclose(found.d("t")(t), whole.d("t")(t), rtol=0.0, atol=1e-6)
+
+
+def test_windows_without_convergence_are_halved():
+    """u' = u^2 with u(0) = 1: Newton's method from u = 1 needs short windows."""
+    problem = pinns.Problem(
+        pinns.Box(t=(0.0, 0.97)),
+        lambda u: u.d("t") - u**2,
+        [pinns.Initial("t", 1.0)],
+        exact=lambda t: 1.0 / (1.0 - t),
+    )
+    with pytest.raises(pinns.NotConvergedError):
+        pinns.solve(problem, method="newton", size=14)
+    found = pinns.march(problem, method="newton", size=14, windows=1)
+    assert found.result == "converged"
+    assert len(found.windows) > 1
+    assert found.edges[0] == 0.0
+    assert found.edges[-1] == 0.97
+    assert found.relative_l2() < 1e-2
+
+
 @pytest.mark.filterwarnings("ignore:pinns.solve_newton")  # not resolved, on purpose
 def test_trained_models(key):
     """Each window is trained with a key of its own, from where the last one ended."""
@@ -168,6 +216,11 @@ REFUSED = [
     (decay(), {"windows": ["a"]}, r"ascending inner edges in \(0, 3\), got \['a'\]"),
     (decay(), {"windows": 2, "axis": "x"}, "unknown axis 'x', the axes are t"),
     (decay(), {"windows": 2, "checkpoint": "a"}, "`checkpoint` belongs to one solve"),
+    (
+        decay(),
+        {"windows": 2, "cluster": {"t": (1, 1)}},
+        "`cluster` must name axes of s",
+    ),
     (decay(), {"windows": 2, "method": "fast"}, "`method` must be one of auto"),
     (wrong([pinns.Dirichlet(0.0, "x")]), {"windows": 2}, "have an Initial condition"),
     (wrong([START, pinns.Dirichlet(0.0)]), {"windows": 2}, "'t' must be Initial, got"),

@@ -44,6 +44,28 @@ def test_bases_are_those_of_the_models(kind, count, x64):
         )
 
 
+@pytest.mark.parametrize("stretch", [(0.0, 3.0), (-0.7, 50.0)])
+def test_stretched_axes_are_those_of_the_models(stretch, x64):
+    net = pinns.Tucker(rank=1, network="spectral", hidden=(7,)).net
+    axis = make_axis("chebyshev", 7, (-0.5, 2.0), stretch=stretch)
+    x = np.linspace(-0.5, 2.0, 9)
+    names = ("periodic", "center", "sharpness")
+    own = zip(names, jnp.asarray([0.0, *stretch]), strict=True)
+    params = {"kernel": jnp.asarray(axis.transform), **dict(own)}
+    ends = jnp.array([-0.5, 2.0])
+    expected = jet(lambda x: net.apply(params, x, ends), jnp.asarray(x), 3)
+    for found, wanted in zip(axis.jets(x, 3), expected, strict=True):
+        size = np.abs(wanted).max()
+        np.testing.assert_allclose(found, wanted, rtol=0.0, atol=1e-10 * size)
+    values = axis.jets(axis.nodes, 0)[0]
+    gram = values.T @ (axis.weights[:, None] * values)
+    np.testing.assert_allclose(gram, np.eye(7), rtol=0.0, atol=1e-12)
+    # Half of the nodes are where the layer is.
+    middle = -0.5 + 1.25 * (stretch[0] + 1.0)
+    near = np.abs(axis.nodes - middle) < 10 * 1.25 / stretch[1]
+    assert near.sum() >= 3
+
+
 @pytest.mark.parametrize("flags", [(1, 0, 0), (1, 1, 0), (1, 0, 1), (0, 0, 1)])
 def test_envelopes_are_those_of_the_models(flags, x64):
     ends, x = jnp.array([0.0, 1.0]), jnp.linspace(0.0, 1.0, 7)
@@ -139,19 +161,21 @@ def test_scale_and_scattered_equal_loops(rng):
     )
 
 
-@pytest.mark.parametrize("whole", [None, 0, 1, 2])
-def test_diagonalization_inverts_the_kronecker_sum(whole, rng):
+@pytest.mark.parametrize("bad", [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
+def test_diagonalization_inverts_the_kronecker_sum(bad, rng):
+    """One axis without eigenvectors is kept whole, a second made triangular."""
     pencils = []
     for k, n in enumerate((4, 3, 5)):
         a, b = rng.standard_normal((2, n, n))
-        if k == whole:
-            a = np.triu(np.ones((n, n)))  # one Jordan block: no eigenvectors
-            b = np.eye(n)
-        elif k == 2 and whole != 2:
+        if k in bad:
+            q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+            a = b @ q @ np.triu(np.ones((n, n))) @ q.T  # one Jordan block
+        elif k == 2:
             a, b = a + a.T, np.eye(n)
-        pencils.append(Pencil(a, b, symmetric=k == 2 and whole != 2))
+        pencils.append(Pencil(a, b, symmetric=k == 2 and k not in bad))
     inverse = Diagonalization(pencils, 0.7)
-    assert inverse.whole == whole
+    assert sorted({inverse.whole, inverse.triangular} - {None}) == list(bad)
+    assert inverse.unstable == []
     a, b = [p.a for p in pencils], [p.b for p in pencils]
     total = 0.7 * np.kron(np.kron(b[0], b[1]), b[2])
     for k in range(3):
