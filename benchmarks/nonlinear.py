@@ -17,7 +17,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -243,7 +243,7 @@ class Digest(NamedTuple):
     verdict: str
 
 
-def digest(rows: Sequence[Row]) -> Digest:
+def digest(rows: Sequence[Mapping[str, Any]]) -> Digest:
     """Returns what the runs of one case have in common; a failed one is infinite."""
     errors = [math.inf if (e := r["relative_l2"]) is None else e for r in rows]
     error = float(np.median(errors))

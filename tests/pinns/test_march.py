@@ -162,6 +162,22 @@ def test_trained_models(key):
     assert gap < 1e-3
 
 
+def test_causal_weights_in_windows(key):
+    found = pinns.march(
+        decay(),
+        pinns.CP(rank=1, hidden=(2,)),
+        "adam",
+        points=6,
+        steps=3,
+        weighting="causal",
+        windows=2,
+        key=key,
+    )
+    names = [w.settings["weighting"]["name"] for w in found.windows]
+    assert names == ["causal", "causal"]
+    assert found.result == "finished"
+
+
 def test_several_unknowns():
     """u' = v, v' = -u: sine and cosine."""
     problem = pinns.Problem(
