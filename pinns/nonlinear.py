@@ -72,8 +72,9 @@ def solve_nonlinear(problem: Problem, settings: Settings, throw: bool) -> Soluti
         why = found.result.partition(": ")[2]
         raise NotConvergedError(
             f"pinns.solve: method='newton' did not converge on {problem.name!r} with "
-            f"sizes {info['sizes']}: {why}. More functions (`size`) or shorter windows "
-            "in time (pinns.march) may help; throw=False returns what was reached",
+            f"sizes {info['sizes']}: {why}. More functions (`size`), functions that "
+            "crowd in a layer (`cluster`) or windows in time (pinns.march) may help; "
+            "throw=False returns what was reached",
             solution,
         )
     return solution
