@@ -301,7 +301,7 @@ SYSTEM = System(
     paper="Zhang et al., Cystic Adenocarcinoma Segmentation with Multi-frequency "
     "and Multi-scale SimAM Attention, ICPR 2024",
     task="segmentation",
-    status="blocks and sizes tested; trained on synthetic rings and on membranes",
+    status="sizes, blocks and logits (against PyTorch) tested; no figures yet",
     options=LungSSFOptions,
     build=LungSSFNet,
     presets=PRESETS,

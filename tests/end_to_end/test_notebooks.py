@@ -15,6 +15,10 @@ PRINTED = {
         "accuracy on rotated pieces 100.0 %",
         "classes in the mirror: [1, 0, 2, 3, 4, 5, 6, 7]",
     ),
+    "segmentation_with_dct_attention": (
+        "U-Net: loss",
+        "with attention: Dice of the rings",
+    ),
     "solve_your_own_pde": ("steps/s", "heat in"),
 }
 

@@ -72,3 +72,17 @@ def test_interrupted(capsys, monkeypatch):
     monkeypatch.setattr(registry, "list_systems", interrupt)
     assert cli.main(["list"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_our_figures_stand_beside_the_papers(capsys, monkeypatch):
+    figures = {"CelebA, FID at beta 10": lambda: "1234"}
+    system = replace(SYSTEM, figures=figures)
+    monkeypatch.setattr(registry, "find", lambda where, name: system)
+    monkeypatch.setattr(cli, "_forward", lambda *_: ((), 0.0))
+    assert cli.main(["info", "beta_sigma_vae"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r"figure +in the paper +here", "\n".join(lines))
+    (row,) = (line for line in lines if line.startswith("CelebA, FID at beta 10"))
+    assert row.endswith(" 1234")
+    (other,) = (line for line in lines if line.startswith("MNIST, FID at beta 10"))
+    assert other.endswith(" –")
