@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import sys
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Column
+from typing import Any
 
 
 class Progress:
@@ -21,18 +17,9 @@ class Progress:
 
     def __init__(self, show: bool | None, title: str, steps: int):
         show = sys.stderr.isatty() if show is None else show
-        self._bar = None
+        self._bar: Any = None
         if show:
-            self._bar = RichProgress(
-                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(table_column=Column(no_wrap=True)),
-                TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True)),
-                TimeRemainingColumn(table_column=Column(no_wrap=True)),
-                console=Console(stderr=True),
-                transient=False,
-                expand=True,  # the bar takes what the figures leave
-            )
+            self._bar = _bar()
             self._task = self._bar.add_task(title, total=steps, status="")
 
     def __enter__(self) -> Progress:
@@ -53,3 +40,20 @@ class Progress:
             status += f"  error {error:.2e}"
         status += f"  {done / max(elapsed, 1e-9):.0f} it/s"
         self._bar.update(self._task, completed=done, status=status)
+
+
+def _bar() -> Any:
+    from rich import progress as rich  # only where there is a bar to be seen
+    from rich.console import Console
+    from rich.table import Column
+
+    return rich.Progress(
+        rich.TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        rich.BarColumn(bar_width=None),
+        rich.MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        rich.TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True)),
+        rich.TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        console=Console(stderr=True),
+        transient=False,
+        expand=True,  # the bar takes what the figures leave
+    )

@@ -10,12 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
-from scipy.stats import qmc
 
 from jaxcore.sampling.random import check_dtype, check_key
 
 
 Bounds = Sequence[float] | np.ndarray
+
+
+def _qmc() -> Any:
+    """Returns `scipy.stats.qmc`; loading it takes longer than all of NumPy."""
+    from scipy.stats import qmc
+
+    return qmc
 
 
 def uniform_points(
@@ -76,7 +82,9 @@ def latin_hypercube(
       [0, 1, 2, 3]
     """
     bounds = _check("latin_hypercube", key, n, lower, upper, dtype)
-    design = qmc.LatinHypercube(len(bounds[0]), rng=_generator("latin_hypercube", key))
+    design = _qmc().LatinHypercube(
+        len(bounds[0]), rng=_generator("latin_hypercube", key)
+    )
     return _between(jnp.asarray(design.random(n), dtype), *bounds)
 
 
@@ -110,7 +118,7 @@ def sobol(
             f"jaxcore.sampling.sobol: `n` must be a power of two, got {n}; halton "
             "takes any number"
         )
-    design = qmc.Sobol(len(bounds[0]), rng=_generator("sobol", key))
+    design = _qmc().Sobol(len(bounds[0]), rng=_generator("sobol", key))
     return _between(jnp.asarray(design.random(n), dtype), *bounds)
 
 
@@ -137,7 +145,7 @@ def halton(
       [0, 1, 2, 3]
     """
     bounds = _check("halton", key, n, lower, upper, dtype)
-    design = qmc.Halton(len(bounds[0]), rng=_generator("halton", key))
+    design = _qmc().Halton(len(bounds[0]), rng=_generator("halton", key))
     return _between(jnp.asarray(design.random(n), dtype), *bounds)
 
 
