@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -65,15 +66,23 @@ class Attempt:
             out.append(float(np.abs(last).max() / largest) if largest else 0.0)
         return tuple(out)
 
+    def unresolved(self) -> float:
+        """Returns the residual at unseen points, relative to the size of its terms."""
+        residual, size = self._interior
+        return residual / size if size else 0.0
+
+    @cached_property
+    def _interior(self) -> tuple[float, float]:
+        values, size = self._values(self.unseen[0])
+        return math.sqrt(_mean_square(values)), size
+
     def report(self) -> dict[str, Any]:
         system, outcome = self.system, self.outcome
-        interior, *faces = self.unseen
-        values, size = self._values(interior)
+        faces = self.unseen[1:]
         misfit: dict[str, list[float]] = {}
         for table in faces:
             gaps, _ = self._values(table)
             misfit.setdefault(table.term.group, []).append(_mean_square(gaps))
-        residual = math.sqrt(_mean_square(values))
         return {
             "path": outcome.path,
             "basis": self.basis(),
@@ -83,9 +92,10 @@ class Attempt:
             "iterations": outcome.iterations,
             "windows": self.windows,
             "condition": outcome.condition,
+            "preconditioned_condition": outcome.preconditioned,
             "algebraic_residual": outcome.residual,
-            "residual": residual,
-            "relative_residual": residual / size if size else 0.0,
+            "residual": self._interior[0],
+            "relative_residual": self.unresolved(),
             "misfit": {g: math.sqrt(np.mean(m)) for g, m in misfit.items()},
             "tail": self.tail(),
             "compile_seconds": self.compiling,
@@ -142,10 +152,11 @@ def make_axes(
 
 
 def larger_sizes(found: Attempt, tolerance: float) -> tuple[int, ...]:
-    """Returns more functions on the axes whose coefficients have not fallen."""
+    """Returns more functions on the axes whose coefficients exceed a tolerance."""
+    short = [t > tolerance for t in found.tail()]
     sizes = tuple(
-        min(MAX_SIZE, math.ceil(1.5 * n)) if t > tolerance else n
-        for n, t in zip(found.sizes, found.tail(), strict=True)
+        min(MAX_SIZE, math.ceil(1.5 * n)) if s else n
+        for n, s in zip(found.sizes, short, strict=True)
     )
     return found.sizes if math.prod(sizes) > MAX_UNKNOWNS else sizes
 
@@ -291,11 +302,12 @@ def _check_memory(owner: str, problem: Problem, axes: Sequence[Axis], sizes) -> 
 
 def refuse_singular(owner: str, problem: Problem, outcome: Outcome) -> None:
     """Raises ValueError where the equations have no unique solution."""
-    if not outcome.condition < SINGULAR:
+    condition = max(outcome.condition, outcome.preconditioned or 1.0)
+    if not condition < SINGULAR:
         raise ValueError(
             f"{owner}: `problem` must determine its solution, but the equations of "
             f"{problem.name!r} in this basis are singular to working precision "
-            f"(condition number about {outcome.condition:.1e}): a condition may be "
+            f"(condition number about {condition:.1e}): a condition may be "
             "missing, an eigenvalue may be met, or the data may be too few"
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pinns.solvers._diagonal import Diagonalization
 from pinns.solvers._kronecker import contract, scale
-from pinns.solvers._krylov import gmres, lsqr
+from pinns.solvers._krylov import condition_estimate, gmres, lsqr
 from pinns.solvers._system import System, scattered
 
 
@@ -26,8 +26,10 @@ ROUNDING = 1e-15
 class Outcome:
     """What a path returns: W, and how it went.
 
+    condition: of the discrete equations; where they are iterated on, a lower bound.
     residual: of the discrete equations, relative to the known values. converged: an
-    iteration has come to its end before its limit.
+    iteration has come to its end before its limit. preconditioned: condition of what
+    is iterated on, None without an iteration.
     """
 
     w: np.ndarray
@@ -36,6 +38,7 @@ class Outcome:
     residual: float
     iterations: int = 0
     converged: bool = True
+    preconditioned: float | None = None
 
 
 def choose(system: System) -> str:
@@ -107,12 +110,11 @@ def least_squares(system: System, tolerance: float) -> Outcome:
         return _dense_least_squares(system, parts, factors, right)
     precondition = _gram_inverse_root(system)
 
-    def apply(z: np.ndarray) -> np.ndarray:
-        w = precondition(z.reshape(system.shape))
+    def forward(w: np.ndarray) -> np.ndarray:
         out = [scale(rows.apply(w), weights).reshape(-1) for rows, _, weights in parts]
         return np.concatenate([*out, scattered(w, factors)] if factors else out)
 
-    def adjoint(y: np.ndarray) -> np.ndarray:
+    def backward(y: np.ndarray) -> np.ndarray:
         total, start = np.zeros(system.shape), 0
         for rows, own, weights in parts:
             piece = y[start : start + own.size].reshape(own.shape)
@@ -120,17 +122,31 @@ def least_squares(system: System, tolerance: float) -> Outcome:
             start += own.size
         if factors:
             total += _outer_sum(y[start:], factors)
-        return precondition(total).reshape(-1)
+        return total
+
+    def apply(z: np.ndarray) -> np.ndarray:
+        return forward(precondition(z.reshape(system.shape)))
+
+    def adjoint(y: np.ndarray) -> np.ndarray:
+        return precondition(backward(y)).reshape(-1)
 
     found = lsqr(apply, adjoint, right, tolerance, MAX_ITERATIONS)
     w = precondition(found.solution.reshape(system.shape))
+    condition = condition_estimate(
+        forward,
+        backward,
+        lambda w: precondition(precondition(w)),
+        w,
+        [w],
+    )
     return Outcome(
         w,
         "least_squares",
-        found.condition,
+        condition,
         found.residual,
         found.iterations,
         found.iterations < MAX_ITERATIONS,
+        found.condition,
     )
 
 
@@ -167,20 +183,29 @@ def _refined(system: System, inverse: Diagonalization) -> Outcome:
 def _iterated(system: System, inverse: Diagonalization, tolerance: float) -> Outcome:
     right = -system.tested(system.residual(system.lift))
     usable = math.isfinite(inverse.condition)
-    found = gmres(
-        lambda w: system.tested(system.operator.apply(w)),
-        inverse.solve if usable else lambda w: w,
-        right,
-        tolerance,
-        MAX_ITERATIONS,
-    )
+    precondition = inverse.solve if usable else lambda w: w
+    size = system.magnitude(right)
+
+    def apply(w: np.ndarray) -> np.ndarray:
+        return system.tested(system.operator.apply(w))
+
+    def adjoint(values: np.ndarray) -> np.ndarray:
+        return system.operator.adjoint(contract(values, [t.T for t in system.tests]))
+
+    found = gmres(apply, precondition, right, tolerance, MAX_ITERATIONS, size)
+    w = found.solution
+    # The residual of everything, not the one that the iteration keeps up to date.
+    true = system.tested(system.residual(system.core(w)))
+    residual = float(np.linalg.norm(true)) / size if size else 0.0
+    condition = condition_estimate(apply, adjoint, precondition, w, [w, found.slowest])
     return Outcome(
-        found.solution,
+        w,
         "iterative",
-        found.condition,
-        found.residual,
+        condition,
+        residual,
         found.iterations,
-        found.residual <= tolerance,
+        residual <= max(tolerance, 10.0 * ROUNDING),
+        found.condition,
     )
 
 

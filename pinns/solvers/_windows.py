@@ -124,6 +124,7 @@ def march(
         max(o.residual for o in outcomes),
         sum(o.iterations for o in outcomes),
         all(o.converged for o in outcomes),
+        max(o.preconditioned or 1.0 for o in outcomes),
     )
     return core, total, seconds["compile"]
 

@@ -19,6 +19,7 @@ would take longer than the solve; coefficient functions run in JAX, compiled onc
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -89,16 +90,20 @@ def solve_direct(
             random features they are fixed by the dimension.
         key: typed random key, for random features only.
         dtype: of the parameters; the solve itself is in float64.
-        tolerance: iterative solves stop at this residual, relative to the known
-            values, and automatic sizes at coefficients this small.
+        tolerance: iterative solves stop at this residual of the discrete equations,
+            relative to the known values. Automatic sizes stop at coefficients this
+            small, if the residual at unseen points, relative to the size of its terms,
+            has fallen to the square root of it.
         path: `auto`, `diagonalization`, `iterative` (GMRES), `dense` or
             `least_squares`.
 
     Returns:
         `DirectResult`. `info` has the `path` taken, `basis`, `sizes`, `ranks` of the
         core, `unknowns`, `iterations`, `windows` in time that were marched through,
-        `condition` (estimate: of the eigenvalues, of the preconditioned operator, or of
-        the matrix), `algebraic_residual` (relative), `residual` (root mean square at
+        `condition` of the discrete equations (of their matrix; by diagonalization an
+        estimate from eigenvalues and eigenvectors; by an iteration a lower bound),
+        `preconditioned_condition` of what GMRES or LSQR has iterated on, else None,
+        `algebraic_residual` (relative), `residual` (root mean square at
         unseen points), `relative_residual` (to the size of its terms), `misfit` (root
         mean square of each condition at unseen points), `tail` per axis (the last
         coefficients relative to the largest), `compile_seconds` (with drawing random
@@ -144,18 +149,21 @@ def solve_direct(
     return DirectResult(model, params, info)
 
 
-def _attempt(problem, kinds, sizes, waves, tolerance, path) -> Attempt:
+def _attempt(problem, kinds, sizes, waves, tolerance, path, before=None) -> Attempt:
+    """Solves with given sizes; what is known at unseen points is taken from before."""
     axes = make_axes(OWNER, problem, kinds, sizes, waves)
     points = unseen_points(problem.box)
-    (found, unseen), seconds = tables(problem, [[a.nodes for a in axes], points])
+    grids = [[a.nodes for a in axes]] + ([points] if before is None else [])
+    (found, *more), seconds = tables(problem, grids)
+    unseen = more[0] if before is None else before.unseen
     check_linear(OWNER, found)
     system = System(OWNER, problem, axes, found)
     compiling = seconds["compile"]
     path = choose(system) if path == "auto" else path
     k, windows = count_windows(system) if path == "iterative" else (0, 1)
     if windows > 1:
-        core, outcome, more = march(system, problem, k, windows, tolerance)
-        compiling += more
+        core, outcome, compiled = march(system, problem, k, windows, tolerance)
+        compiling += compiled
     else:
         outcome = SOLVERS[path](system, tolerance)
         core = system.core(outcome.w)
@@ -164,11 +172,23 @@ def _attempt(problem, kinds, sizes, waves, tolerance, path) -> Attempt:
 
 
 def _grown(problem, kinds, found: Attempt, tolerance, path) -> Attempt:
-    """Repeats with more functions on the axes whose coefficients have not fallen."""
+    """Repeats with more functions on the axes whose coefficients have not fallen.
+
+    Then on all axes, while the residual at unseen points is large and still falls.
+    """
     compiling = found.compiling
     while (sizes := larger_sizes(found, tolerance)) != found.sizes:
-        found = _attempt(problem, kinds, sizes, None, tolerance, path)
+        found = _attempt(problem, kinds, sizes, None, tolerance, path, found)
         compiling += found.compiling
+    while found.unresolved() > math.sqrt(tolerance):
+        sizes = larger_sizes(found, -1.0)
+        if sizes == found.sizes:
+            break
+        more = _attempt(problem, kinds, sizes, None, tolerance, path, found)
+        compiling += more.compiling
+        if not more.unresolved() < 0.5 * found.unresolved():
+            break
+        found = more
     found.compiling = compiling
     return found
 

@@ -209,6 +209,62 @@ def test_variable_coefficients_and_mixed_derivatives(path, size, bound, x64):
     assert error(problem, result) < bound
     iterates = path == "iterative" or size == 36
     assert (result.info["iterations"] > 0) == iterates
+    assert (result.info["preconditioned_condition"] is not None) == iterates
+
+
+def test_iterations_report_the_condition_of_what_is_solved(x64):
+    """Close below that of the matrix, far above that of what is iterated on."""
+    problem = variable()
+    whole = solve_direct(problem, size=16, path="dense").info
+    found = solve_direct(problem, size=16, path="iterative").info
+    assert 0.2 * whole["condition"] < found["condition"] <= 1.001 * whole["condition"]
+    assert found["preconditioned_condition"] < 0.1 * found["condition"]
+
+
+def test_iterations_stop_by_the_true_residual(x64):
+    """At once where the conditions' lift solves the equation already."""
+    box = pinns.Box(x=(0.0, 1.0), y=(0.0, 1.0))
+
+    def exact(x, y):
+        return 1.0 + 2.0 * x * y
+
+    def residual(u, x, y):
+        mixed = (1.0 + x * y) * u.d("x").d("y")
+        return u.d("x", 2) + (2.0 + y) * u.d("y", 2) + mixed - 2.0 * (1.0 + x * y)
+
+    problem = pinns.Problem(box, residual, [pinns.Dirichlet(exact)], exact=exact)
+    result = solve_direct(problem, size=12, path="iterative")
+    assert result.info["iterations"] == 0
+    assert result.info["algebraic_residual"] < 1e-10
+    assert error(problem, result) < 1e-14
+    rough, fine = (
+        solve_direct(variable(), size=20, path="iterative", tolerance=t).info
+        for t in (1e-3, 1e-11)
+    )
+    assert rough["algebraic_residual"] <= 1e-3
+    assert fine["algebraic_residual"] <= 1e-11
+    assert rough["iterations"] < fine["iterations"]
+
+
+def test_automatic_sizes_look_at_the_residual_too():
+    """The source vanishes on all nodes of the first size; so do all coefficients."""
+
+    def legendre(x, degree=24):
+        before, now = jnp.ones_like(x), x
+        for k in range(1, degree):
+            before, now = now, ((2 * k + 1) * x * now - k * before) / (k + 1)
+        return now
+
+    problem = pinns.Problem(
+        pinns.Box(x=(-1.0, 1.0)),
+        lambda u, x: u.d("x", 2) - legendre(x),
+        [pinns.Dirichlet(0.0)],
+    )
+    with pytest.warns(UserWarning, match="does not resolve"):
+        assert np.abs(solve_direct(problem, size=24).params["core"]).max() < 1e-12
+    info = solve_direct(problem).info
+    assert info["sizes"] > (24,)
+    assert info["relative_residual"] < 1e-9
 
 
 @pytest.mark.parametrize("size", [18, 34])

@@ -14,7 +14,7 @@ from pinns.factors import envelope
 from pinns.solvers._axes import basis_jets, eliminate, envelope_jets, make_axis
 from pinns.solvers._diagonal import Diagonalization, Pencil
 from pinns.solvers._kronecker import Rows, condition_of, contract, scale
-from pinns.solvers._krylov import gmres, lsqr
+from pinns.solvers._krylov import condition_estimate, gmres, lsqr
 from pinns.solvers._system import scattered
 
 
@@ -209,6 +209,36 @@ def test_gmres_equals_a_dense_solve(memory, rng, monkeypatch):
     assert found.residual <= 1e-12
     assert 1.0 < found.condition <= np.linalg.cond(matrix) * 1.01
     assert gmres(apply, lambda x: x, 0.0 * right, 1e-12, 9).iterations == 0
+    # What is small beside the size that residuals are measured by is left alone.
+    large = gmres(apply, lambda x: x, right, 1e-3, 9, size=1e6)
+    assert (large.iterations, large.residual < 1e-3) == (0, True)
+    assert not large.solution.any()
+
+
+@pytest.mark.parametrize("inverse", ["good", "poor"])
+def test_condition_estimates_are_close_lower_bounds(inverse, rng):
+    values = np.geomspace(1.0, 1e-6, 30)
+    for _ in range(5):
+        left, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+        right, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+        # Powers of the inverse find the smallest singular value of a normal matrix.
+        left = right.T if inverse == "good" else left
+        matrix = left @ (values[:, None] * right)
+        rough = np.linalg.inv(matrix)
+        if inverse == "poor":
+            rough = rough + 0.3 * np.abs(rough).max() * rng.standard_normal((30, 30))
+        start = np.zeros((5, 6))
+        slowest = right[-1].reshape(5, 6)  # as GMRES finds it
+        found = condition_estimate(
+            lambda x, m=matrix: (m @ x.ravel()).reshape(5, 6),
+            lambda y, m=matrix: (m.T @ y.ravel()).reshape(5, 6),
+            lambda x, m=rough: (m @ x.ravel()).reshape(5, 6),
+            start,
+            [None, start, slowest if inverse == "poor" else None],
+        )
+        assert 0.2 * 1e6 < found <= 1e6 * (1.0 + 1e-6)
+    zero = np.zeros((2, 2))
+    assert condition_estimate(lambda x: zero, lambda x: x, lambda x: x, zero, []) > 1e99
 
 
 def test_lsqr_equals_a_dense_least_squares(rng):
