@@ -111,9 +111,18 @@ def bind_coordinates(
     return _Bound(value, coordinate_arguments(value, box, owner), box, owner)
 
 
+class UnfitArrayError(ValueError):
+    """An array of the user's own does not broadcast against the points."""
+
+
 @contextmanager
-def explained(owner: str, what: str) -> Iterator[None]:
-    """Rephrases what JAX says when traced code needs concrete values."""
+def explained(owner: str, what: str, shape: Sequence[int]) -> Iterator[None]:
+    """Rephrases what JAX says when traced code needs concrete values, or other shapes.
+
+    Args:
+        owner: named in the error. what: of the user's is called.
+        shape: of the points it is called on.
+    """
     try:
         yield
     except jax.errors.TracerArrayConversionError as error:
@@ -125,6 +134,15 @@ def explained(owner: str, what: str) -> Iterator[None]:
         raise TypeError(
             f"{owner}: the {what} is traced and may not branch on values or turn them "
             "into Python numbers; use jnp.where instead of `if`"
+        ) from error
+    except (TypeError, ValueError) as error:
+        said = str(error)
+        if said.startswith("pinns") or "broadcast" not in said.lower():
+            raise
+        raise UnfitArrayError(
+            f"{owner}: the {what} combines arrays that do not fit the points, which "
+            f"have the shape {tuple(shape)} here and another one elsewhere; expected "
+            f"numbers, coordinates and functions of them, got: {said.rstrip('.')}"
         ) from error
 
 
@@ -143,7 +161,7 @@ class _Bound:
 
     def __call__(self, *coordinates: Array) -> Array:
         shape = jnp.broadcast_shapes(*(jnp.shape(c) for c in coordinates))
-        with explained(self.owner, "function"):
+        with explained(self.owner, "function", shape):
             value = self.function(*(coordinates[i] for i in self.axes))
         return broadcast(value, shape, coordinates[0].dtype, self.owner)
 
@@ -167,7 +185,7 @@ def broadcast(value: Any, shape: Sequence[int], dtype, owner: str) -> Array:
         and all(m in (1, n) for m, n in zip(array.shape, shape, strict=True))
     )
     if not fits:
-        raise ValueError(
+        raise UnfitArrayError(
             f"{owner}: expected values that broadcast to the points' shape "
             f"{tuple(shape)}, got shape {array.shape}"
         )

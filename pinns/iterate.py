@@ -415,25 +415,36 @@ def _check_finite(problem: Problem, loss: GridLoss, prepared) -> None:
                 raise ValueError(
                     f"pinns.solve: a coordinate function (source, coefficient or "
                     f"value) in {plan.term.name!r} is not finite"
-                    f"{_where(problem, loss, prepared, array)}; expected finite "
-                    "values on the whole box"
+                    f"{_where(problem, loss, prepared, array, ~np.isfinite(array))}; "
+                    "expected finite values on the whole box"
+                )
+        fixed, moving = hoisted
+        for value in plan.program.denominators((*fixed, *moving)):
+            array = np.asarray(value)
+            if not array.all():
+                where = _where(problem, loss, prepared, array, array == 0.0)
+                raise ValueError(
+                    f"pinns.solve: {plan.term.name!r} divides by a coordinate function "
+                    f"that vanishes{where}; expected one without zeros on the whole box"
                 )
 
 
-def _where(problem: Problem, loss: GridLoss, prepared, array: np.ndarray) -> str:
+def _where(
+    problem: Problem, loss: GridLoss, prepared, array: np.ndarray, bad: np.ndarray
+) -> str:
     """Returns the first bad point, if the array spans the grid of the residual."""
     counts = loss.counts
     if array.ndim == len(counts) + 1:  # slabs of the first axis
-        array = array.reshape(-1, *array.shape[2:])
+        array, bad = (a.reshape(-1, *a.shape[2:]) for a in (array, bad))
     if any(n not in (1, m) for n, m in zip(array.shape, counts, strict=False)):
         return ""
     if array.ndim != len(counts):
         return ""
-    bad = np.argwhere(~np.isfinite(array))[0]
+    first = np.argwhere(bad)[0]
     at = [
         f"{name} = {float(x[i]):g}"
         for name, x, i, n in zip(
-            problem.box.names, prepared.coordinates, bad, array.shape, strict=True
+            problem.box.names, prepared.coordinates, first, array.shape, strict=True
         )
         if n > 1
     ]

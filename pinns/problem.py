@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial as partial_function
 from typing import Any
 
@@ -15,6 +16,7 @@ from pinns.derivatives import partial
 from pinns.domain import Box, positive_integer, positive_number
 from pinns.field import Field, LeafSource
 from pinns.functions import (
+    UnfitArrayError,
     bind_coordinates,
     broadcast,
     coordinate_arguments,
@@ -25,6 +27,8 @@ from pinns.hard import HardConditions
 
 
 RESIDUAL = "residual"
+# Points per axis, at least, on which a problem is checked when it is made.
+CHECKED_POINTS = (3, 7)
 
 
 class Problem:
@@ -41,7 +45,8 @@ class Problem:
         unknowns: names of the unknown functions.
         exact: the solution if known: a function of the coordinates, or for several
             unknowns a mapping from names to functions.
-        equations: number of equations; by default as many as unknowns.
+        equations: number of equations, or their names, under which their losses are
+            reported (`residual[name]`); by default as many as unknowns, by number.
         weight: factor of the residual's mean square in the loss.
         name: shown in tables and plots; by default that of the residual function.
 
@@ -71,7 +76,7 @@ class Problem:
         *,
         unknowns: Sequence[str] = ("u",),
         exact: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
-        equations: int | None = None,
+        equations: int | Sequence[str] | None = None,
         weight: float = 1.0,
         name: str | None = None,
     ):
@@ -80,8 +85,8 @@ class Problem:
         self.box = box
         self.unknowns = _unknown_names(unknowns, box)
         self.residual = residual
-        count = len(self.unknowns) if equations is None else equations
-        self.equations = positive_integer(count, "pinns.Problem", "equations")
+        self.residual_groups = _residual_groups(equations, len(self.unknowns))
+        self.equations = len(self.residual_groups)
         self.weight = positive_number(weight, "pinns.Problem", "weight")
         given = str(getattr(residual, "__name__", ""))
         self.name = name or (given if given.isidentifier() else "") or "problem"
@@ -95,7 +100,7 @@ class Problem:
                 f"pinns.Problem: `conditions` must be a list of conditions, "
                 f"got one condition, {conditions!r}"
             )
-        self.conditions = tuple(conditions)
+        self.conditions = tuple(_told_apart(box, conditions))
         indexed = [(self._unknown_of(c), c) for c in self.conditions]
         hard = [(i, c) for i, c in indexed if getattr(c, "hard", False)]
         self.hard = HardConditions(box, hard, len(self.unknowns))
@@ -106,7 +111,7 @@ class Problem:
             condition.check(box)
         faces = [(i, c) for i, c in soft if not isinstance(c, Data)]
         self.terms = (
-            self._residual_term(),
+            *(self._residual_term(i) for i in range(self.equations)),
             *(term for i, c in faces for term in c.terms(box, i)),
         )
         self.exact = self._exact(exact)
@@ -142,7 +147,7 @@ class Problem:
         shape = jnp.broadcast_shapes(*(c.shape for c in coordinates))
         arguments = [*self.fields(source), *(coordinates[i] for i in self._axes)]
         try:
-            with explained("pinns.Problem", "residual"):
+            with explained("pinns.Problem", "residual", shape):
                 out = self.residual(*arguments)
         except AttributeError as error:
             if getattr(error, "name", None) == "d":
@@ -198,18 +203,18 @@ class Problem:
             )
         return coordinate_arguments(self.residual, self.box, owner, skip=count)
 
-    def _residual_term(self) -> Term:
+    def _residual_term(self, index: int) -> Term:
         selectors = ("interior",) * self.box.dimension
 
         def function(source, coordinates):
             def leaf(unknown, orders):
                 return source(unknown, orders, selectors)
 
-            return self.residual_values(leaf, coordinates)
+            return [self.residual_values(leaf, coordinates)[index]]
 
         return Term(
-            name=RESIDUAL,
-            group=RESIDUAL,
+            name=self.residual_groups[index],
+            group=self.residual_groups[index],
             weight=self.weight,
             selectors=selectors,
             function=function,
@@ -268,37 +273,80 @@ class Problem:
     def _check(self) -> None:
         """Traces every condition on abstract points, counts differing by axis.
 
-        The faces of one condition run the same function; one stands for all.
+        The faces of one condition run the same function; one stands for all. Two sets
+        of counts find an array of fixed size that happens to fit one of them.
         """
-        d = self.box.dimension
         for term in {term.group: term for term in reversed(self.terms)}.values():
-            sizes = [
-                {"interior": 3 + i % 3, "ends": 2}.get(s, 1)
-                for i, s in enumerate(term.selectors)
-            ]
-            shapes = [
-                tuple(n if i == k else 1 for k in range(d)) for i, n in enumerate(sizes)
-            ]
-            used: list[Any] = []
-            zeros = partial_function(_zeros, tuple(sizes), used)
-            jax.eval_shape(
-                lambda *c, t=term, z=zeros: t.function(z, c),
-                *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes),
-            )
-            if not used:
-                raise ValueError(
-                    f"pinns.Problem: {term.name!r} must depend on an unknown, got a "
-                    "function of the coordinates only"
-                )
+            for least in CHECKED_POINTS:
+                self._trace(term, least)
         if self.exact is not None:
-            points = [jax.ShapeDtypeStruct((4,), jnp.float32)] * d
+            points = [jax.ShapeDtypeStruct((4,), jnp.float32)] * self.box.dimension
             for function in self.exact:
                 jax.eval_shape(function, *points)
+
+    def _trace(self, term: Term, least: int) -> None:
+        """Runs a term on abstract points, at least so many along every axis."""
+        d = self.box.dimension
+        sizes = tuple(
+            {"interior": least + i % 3, "ends": 2}.get(s, 1)
+            for i, s in enumerate(term.selectors)
+        )
+        shapes = [
+            tuple(n if i == k else 1 for k in range(d)) for i, n in enumerate(sizes)
+        ]
+        used: list[Any] = []
+        zeros = partial_function(_zeros, sizes, used)
+        try:
+            jax.eval_shape(
+                lambda *c: term.function(zeros, c),
+                *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes),
+            )
+        except UnfitArrayError as error:
+            raise UnfitArrayError(f"{error}; in the term {term.name!r}") from error
+        if not used:
+            raise ValueError(
+                f"pinns.Problem: {term.name!r} must depend on an unknown, got a "
+                "function of the coordinates only"
+            )
 
 
 def _zeros(shape: tuple[int, ...], used: list, *leaf: Any) -> Array:
     used.append(leaf)
     return jnp.zeros(shape, jnp.float32)
+
+
+def _residual_groups(equations: Any, unknowns: int) -> tuple[str, ...]:
+    """Returns the names under which the equations' losses are reported."""
+    owner = "pinns.Problem"
+    if isinstance(equations, Sequence) and not isinstance(equations, str):
+        names = tuple(equations)
+        texts = all(isinstance(n, str) and n for n in names)
+        if not names or not texts or len(set(names)) != len(names):
+            raise ValueError(
+                f"{owner}: `equations` must be a number or distinct names, got "
+                f"{equations!r}"
+            )
+        return tuple(f"{RESIDUAL}[{name}]" for name in names)
+    given = unknowns if equations is None else equations
+    count = positive_integer(given, owner, "equations")
+    if count == 1:
+        return (RESIDUAL,)
+    return tuple(f"{RESIDUAL}[{i}]" for i in range(count))
+
+
+def _told_apart(box: Box, conditions: Sequence[Any]) -> list[Any]:
+    """Returns the conditions, those without a name numbered where titles are equal."""
+    taken: dict[str, int] = {}
+    out = []
+    for condition in conditions:
+        if isinstance(condition, Condition) and not getattr(condition, "hard", False):
+            title = condition.group(box)
+            taken[title] = taken.get(title, 0) + 1
+            if taken[title] > 1 and condition.name is None:  # type: ignore[attr-defined]
+                name = f"{title} {taken[title]}"
+                condition = replace(condition, name=name)  # type: ignore[type-var]
+        out.append(condition)
+    return out
 
 
 def _unknown_names(unknowns: Sequence[str], box: Box) -> tuple[str, ...]:

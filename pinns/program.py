@@ -90,6 +90,18 @@ class Program:
                 _run(operation, env)
         return tuple(env[i] for i in self.hoisted)
 
+    def denominators(self, hoisted: Sequence[Array]) -> list[Array]:
+        """Returns the values of coordinates alone that something is divided by."""
+        known = dict(zip(self.hoisted, hoisted, strict=True))
+        found = [
+            known.get(op.inputs[1])
+            for op in self.operations
+            if op.primitive.name == "div"
+            and not isinstance(op.inputs[1], Constant)
+            and not all(output in self.known for output in op.outputs)
+        ]
+        return [value for value in found if value is not None]
+
     def evaluate(
         self,
         hoisted: Sequence[Array],
@@ -172,8 +184,13 @@ def _build(closed, shape: Shape, leaves, num_coordinates: int) -> Program:
     }
     flat.add(closed.jaxpr)
     outputs = tuple(flat.reference(v) for v in closed.jaxpr.outvars)
+    used = flat.drop_unused(outputs)
     coordinates, leaf_ids = inputs[:num_coordinates], inputs[num_coordinates:]
 
+    kept = [i for i, leaf in enumerate(leaf_ids) if leaf in used]
+    kept = kept or list(range(len(leaves)))
+    leaves = tuple(leaves[i] for i in kept)
+    leaf_ids = [leaf_ids[i] for i in kept]
     known, varies_first = set(constants) | set(coordinates), set(coordinates[:1])
     for operation in flat.operations:
         ids = [i for i in operation.inputs if not isinstance(i, Constant)]
@@ -225,6 +242,20 @@ class _Flattener:
         self.shapes[self.count] = tuple(variable.aval.shape)
         self.count += 1
         return self.count - 1
+
+    def drop_unused(self, outputs) -> set[int]:
+        """Leaves out what no output needs, such as the other equations of a system.
+
+        Returns the ids that are needed.
+        """
+        used = {i for i in outputs if not isinstance(i, Constant)}
+        kept = []
+        for operation in reversed(self.operations):
+            if not operation.outputs or used.intersection(operation.outputs):
+                used.update(i for i in operation.inputs if not isinstance(i, Constant))
+                kept.append(operation)
+        self.operations = kept[::-1]
+        return used
 
     def reference(self, atom):
         if isinstance(atom, jex.Literal):

@@ -252,6 +252,8 @@ def check(
     others = {"points": points, "steps": steps, "sampling": sampling, "start": start}
     iterative = [name for name, value in others.items() if value is not None]
     reason = "as asked"
+    if start is not None and start.settings.get("method") == method:
+        reason = start.settings.get("reason", reason)
     if method == "auto":
         method, reason = choose_method(problem, model, given, iterative)
     if given and method != "adam":

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from pinns import problems
 from pinns.domain import precision
+from pinns.fingerprint import describe_problem
 from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.separable import MODELS
@@ -64,6 +65,8 @@ def save(solution: Solution, folder: str | Path) -> Path:
             "axes": dict(zip(problem.box.names, problem.box.intervals, strict=True)),
             "unknowns": list(problem.unknowns),
             "groups": list(problem.groups),
+            # A built-in problem is known by its options.
+            "fingerprint": None if problem.origin else describe_problem(problem),
         },
         "model": {"name": solution.model.name, "options": _options(solution.model)},
         "dtype": solution.dtype,
@@ -97,7 +100,7 @@ def load(
 
     Raises:
         LoadError: missing or damaged files, arrays that do not fit the model, or a
-            problem that differs from the saved one.
+            problem that differs from the saved one, in its functions and weights too.
 
     Example:
         >>> load("no/such/folder")  # doctest: +IGNORE_EXCEPTION_DETAIL
@@ -196,7 +199,34 @@ def _problem(saved: dict, given: Problem | None, folder: Path) -> Problem:
                 f"pinns.load: {folder} was saved with {what} {a}, "
                 f"the given problem has {b}"
             )
+    _check_fingerprint(saved.get("fingerprint"), given, folder)
     return given
+
+
+def _check_fingerprint(saved: dict | None, given: Problem, folder: Path) -> None:
+    """Raises LoadError for a problem of the user's own that has changed; says where.
+
+    Traced functions can be compared within one version of JAX only.
+    """
+    if saved is None or given.origin is not None or saved["jax"] != jax.__version__:
+        return
+    found = json.loads(json.dumps(describe_problem(given)))
+    if saved["hard"] != found["hard"]:
+        raise LoadError(
+            f"pinns.load: {folder} was saved with the hard conditions {saved['hard']}, "
+            f"the given problem has {found['hard']}"
+        )
+    changed = [
+        name
+        for name in {**saved["terms"], **found["terms"]}
+        if saved["terms"].get(name) != found["terms"].get(name)
+    ]
+    if changed:
+        raise LoadError(
+            f"pinns.load: {folder} solves another {saved['problem']!r} than the given "
+            f"one: they differ in {', '.join(map(repr, changed))} (function, constants "
+            "or weight)"
+        )
 
 
 def _model(saved: dict):

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from pinns.conditions import Term
 from pinns.domain import positive_number
-from pinns.problem import Problem
+from pinns.problem import RESIDUAL, Problem
 
 
 GROUP = "residual gradient"
@@ -50,15 +50,16 @@ def gradient_enhanced(problem: Problem, weight: float = 0.01) -> Problem:
     if GROUP in problem.groups:
         raise ValueError(f"{owner}: {problem!r} has a {GROUP!r} already")
     enhanced = copy.copy(problem)
-    residual = problem.terms[0]
+    equations = problem.terms[: problem.equations]
     own = [
         Term(
-            name=f"{GROUP} along {name}",
+            name=f"{GROUP} along {name}" + residual.name.removeprefix(RESIDUAL),
             group=GROUP,
             weight=float(weight),
             selectors=residual.selectors,
             function=_slope(residual, axis),
         )
+        for residual in equations
         for axis, name in enumerate(problem.box.names)
     ]
     enhanced.terms = (*problem.terms, *own)

@@ -391,7 +391,8 @@ class _Interpreter:
         if not b.known or len(b.words) != 1:
             return None
         ((_, muls), coefficient), *_ = b.words.items()
-        inverse = tuple((axis, self._key(1.0 / self.arrays[k])) for axis, k in muls)
+        with np.errstate(divide="ignore"):  # the plan looks for what is not finite
+            inverse = tuple((axis, self._key(1.0 / self.arrays[k])) for axis, k in muls)
         return self._product(a, SeparableSum({((), inverse): 1.0 / coefficient}))
 
     def _sum(self, value) -> SeparableSum:

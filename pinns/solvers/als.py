@@ -38,7 +38,7 @@ from jaxtyping import Array
 
 from pinns.domain import AxisPoints, positive_integer, positive_number, precision
 from pinns.factored.loss import FactoredLoss
-from pinns.problem import RESIDUAL, Problem
+from pinns.problem import Problem
 from pinns.separable import CP, Params, Separable, TensorTrain
 from pinns.solvers._bases import (
     Bases,
@@ -310,7 +310,9 @@ class _Solver:
             self.runs, self.shapes = [range(d)], [widest]
         self.data = loss.forms.data("float64")
         self.scales = np.asarray(list(loss.plan.group_weights.values()))
-        self.conditions = np.asarray([g != RESIDUAL for g in loss.plan.group_weights])
+        residual = loss.problem.residual_groups
+        groups = loss.plan.group_weights
+        self.conditions = np.asarray([g not in residual for g in groups])
         known = jax.jit(loss.forms.known, compiler_options=UNOPTIMIZED)(self.data)
         self.known = float(np.sum(self.scales * np.asarray(known)))
         self.links = {

@@ -25,9 +25,6 @@ from pinns.slabs import Reduction
 from pinns.weighting.scheme import Scheme, Weighed
 
 
-RESIDUAL = 0  # the first of a problem's terms
-
-
 def weights(
     losses: Float[Array, " n"],
     times: Float[Array, " n"],
@@ -59,11 +56,11 @@ def weights(
 def profile(
     loss: GridLoss, prepared: Prepared, axis: int
 ) -> tuple[Reduction, Float[Array, " n"]]:
-    """Returns what reduces the residual to its mean squares along an axis.
+    """Returns what reduces an equation to its mean squares along an axis.
 
     The second is the weight of every point of that axis in a mean over it.
     """
-    plan = loss.plans[RESIDUAL]
+    plan = loss.plans[0]
     own = plan.own_weights(prepared.weights)
     if own is None:
         own = [jnp.full(n, 1.0 / n, loss.dtype) for n in plan.shape]
@@ -150,10 +147,15 @@ class Causal(Scheme):
         problem = loss.problem
         axis = problem.box.axis(time_axis(problem))
         reduction, shares = profile(loss, prepared, axis)
-        values = loss.mean_squares(params, prepared, {RESIDUAL: reduction})
-        slabs = values[RESIDUAL]
-        line = slabs.reshape(-1) if axis == 0 else jnp.sum(slabs, axis=0)
-        weight = loss.plans[RESIDUAL].term.weight
+        count = problem.equations  # their terms come first
+        reductions = dict.fromkeys(range(count), reduction)
+        values = loss.mean_squares(params, prepared, reductions)
+        lines = [
+            slabs.reshape(-1) if axis == 0 else jnp.sum(slabs, axis=0)
+            for slabs in values[:count]
+        ]
+        line = sum(lines[1:], start=lines[0])
+        weight = loss.plans[0].term.weight
         tolerances = jnp.asarray(self.tolerances, loss.dtype)
         last = len(self.tolerances) - 1
         found = lax.stop_gradient(
@@ -164,8 +166,10 @@ class Causal(Scheme):
                 _initial(loss, values),
             )
         )
-        total, _ = loss.by_group([jnp.vdot(shares * found, line), *values[1:]])
-        _, means = loss.by_group([jnp.vdot(shares, line), *values[1:]])
+        rest = values[count:]
+        weighed = [jnp.vdot(shares * found, own) for own in lines]
+        total, _ = loss.by_group([*weighed, *rest])
+        _, means = loss.by_group([*(jnp.vdot(shares, own) for own in lines), *rest])
         after = state + (jnp.min(found) > self.threshold)
         after = jnp.minimum(after, last + 1).astype(jnp.int32)
         return Weighed(jnp.sum(total), lax.stop_gradient(means), after)

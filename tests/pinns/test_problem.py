@@ -73,7 +73,41 @@ def test_scalars_of_numpy_and_jax_are_numbers():
 def test_groups_name_the_unknown_of_a_system():
     conditions = [Dirichlet(0.0, "x", unknown=n) for n in "uv"]
     problem = make(lambda u, v, t, x: (u, v), conditions, unknowns=("u", "v"))
-    assert problem.groups == ("residual", "dirichlet[u](x)", "dirichlet[v](x)")
+    faces = ("dirichlet[u](x)", "dirichlet[v](x)")
+    assert problem.groups == ("residual[0]", "residual[1]", *faces)
+
+
+def test_equations_may_have_names():
+    problem = make(lambda u, t, x: (u.d("t"), u.d("x")), equations=("mass", "heat"))
+    assert problem.groups == ("residual[mass]", "residual[heat]")
+    assert problem.equations == 2
+
+
+def test_conditions_without_names_are_told_apart():
+    data = [Data(np.full((1, 2), 0.5), np.zeros(1)) for _ in range(3)]
+    named = [Dirichlet(0.0, "x", name="walls"), Dirichlet(1.0, "x", name="walls")]
+    problem = make(conditions=[*data, *named])
+    assert problem.groups == ("residual", "walls", "data", "data 2", "data 3")
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (7, 8), (5,), (3, 4, 2)])
+def test_arrays_of_fixed_size_are_refused_by_name(shape):
+    own = np.ones(shape, np.float32)
+    what = r"pinns.Problem: the residual combines arrays .* in the term 'residual'"
+    with pytest.raises(ValueError, match=what):
+        make(lambda u, t, x: u.d("t") + jnp.asarray(own))
+    with pytest.raises(ValueError, match=r"pinns.Neumann: .* in the term 'neumann\(x"):
+        make(conditions=[Neumann(lambda t, x: jnp.asarray(own), "x")])
+    with pytest.raises(ValueError, match=r"pinns.Neumann: the function combines array"):
+        make(conditions=[Neumann(lambda t, x: t * jnp.asarray(own[..., None]), "x")])
+
+
+def test_other_errors_of_users_are_left_alone():
+    def residual(u, t, x):
+        raise ValueError("my own")
+
+    with pytest.raises(ValueError, match=r"^my own"):
+        make(residual)
 
 
 def test_over_determined_systems_say_so():
@@ -162,6 +196,8 @@ BAD = [
     (lambda: make(unknowns=()), ValueError, "`unknowns` must be distinct names"),
     (lambda: make(unknowns=("x",)), ValueError, "that are no axes"),
     (lambda: make(equations=0), ValueError, "`equations` must be a positive integer"),
+    (lambda: make(equations=("a", "a")), ValueError, r"distinct names, got \('a', 'a"),
+    (lambda: make(equations=()), ValueError, "must be a number or distinct names, got"),
     (lambda: make(weight=-1.0), ValueError, "`weight` must be a positive number"),
     (lambda: make(exact="x"), TypeError, "must be a number or a function"),
     (lambda: make(exact={"v": good}), ValueError, r"must name \(u\), got \(v\)"),

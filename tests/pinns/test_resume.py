@@ -43,6 +43,12 @@ def test_resumed_run_is_the_straight_run(options, tmp_path):
     assert_same(resume(load(stopped.save(tmp_path / "run")), 3), straight)
 
 
+def test_the_reason_for_the_method_is_kept():
+    stopped = run(1)
+    stopped.settings["reason"] = "it was the best"
+    assert resume(stopped, 1).settings["reason"] == "it was the best"
+
+
 def test_given_solution_is_left_as_it_is():
     stopped = run(5)
     before = jax.tree.map(np.array, stopped.params)

@@ -207,6 +207,35 @@ class TestStorage:
         with pytest.raises(pinns.LoadError, match="was saved with axes"):
             pinns.load(tmp_path, other)
 
+    def test_changed_functions_and_weights_are_refused(self, tmp_path):
+        def stated(factor=1.0, weight=1.0, hard=False):
+            return Problem(
+                Box(x=(0.0, 1.0)),
+                lambda u, x: u.d("x", 2) - factor * x,
+                [Dirichlet(0.0, weight=weight, hard=hard)],
+                name="own",
+            )
+
+        pinns.solve(stated(), CP(1, hidden=(2,)), points=3, steps=1, key=KEY).save(
+            tmp_path
+        )
+        assert pinns.load(tmp_path, stated()).step == 1
+        with pytest.raises(pinns.LoadError, match="they differ in 'residual' "):
+            pinns.load(tmp_path, stated(factor=2.0))
+        with pytest.raises(pinns.LoadError, match="they differ in 'dirichlet"):
+            pinns.load(tmp_path, stated(weight=2.0))
+        with pytest.raises(pinns.LoadError, match="saved with loss groups"):
+            pinns.load(tmp_path, stated(hard=True))
+        path = tmp_path / "solution.json"
+        description = json.loads(path.read_text())
+        description["problem"]["fingerprint"]["hard"] = ["else"]
+        path.write_text(json.dumps(description))
+        with pytest.raises(pinns.LoadError, match=r"with the hard conditions \['else'"):
+            pinns.load(tmp_path, stated())
+        description["problem"]["fingerprint"]["jax"] = "0.0"  # not to be compared
+        path.write_text(json.dumps(description))
+        assert pinns.load(tmp_path, stated(factor=2.0)).step == 1
+
     def test_other_options_are_refused(self, tmp_path):
         heat = pinns.problems.heat2d()
         pinns.solve(heat, CP(rank=2), points=4, steps=1, key=KEY).save(tmp_path)

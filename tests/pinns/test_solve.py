@@ -300,3 +300,21 @@ def test_non_finite_source_is_found_before_training(where):
     }
     with pytest.raises(ValueError, match=f"in '{where}.* is not finite"):
         run(the_problem=sources[where])
+
+
+@pytest.mark.parametrize("loss", ["grid", "factored"])
+def test_denominators_that_vanish_are_found_before_training(loss):
+    bad = Problem(BOX, lambda u, x, y: u.d("x") / (0.0 * x) + u.d("y"), [])
+    what = {"grid": "'residual' divides by a coordinate function that vanishes at x ="}
+    message = what.get(loss, r"in 'residual' is not finite at x =")
+    with pytest.raises(ValueError, match=message):
+        run(the_problem=bad, loss=loss)
+
+
+def test_guarded_denominators_are_no_zeros():
+    """Of known functions only the values count, not how they were computed."""
+
+    def ratio(x):
+        return jnp.where(x == x, 1.0, x / (x - x))
+
+    run(the_problem=Problem(BOX, lambda u, x, y: ratio(x) * u.d("x"), []), loss="grid")
