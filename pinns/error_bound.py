@@ -324,20 +324,21 @@ def _spectra(operator: Operator, axis: int) -> tuple[np.ndarray, np.ndarray, flo
 
 
 def _eigenvalues(operator: Operator, axis: int, count: int) -> tuple[np.ndarray, float]:
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
     low, high = operator.problem.box.intervals[axis]
-    scale = 2.0 / (high - low)
-    p, q, s = operator.axes[axis]
-    legendre = np.polynomial.Legendre
-    basis, first, second = (np.zeros((NODES, count)) for _ in range(3))
-    for j in range(count):
-        # P_{j+2} - P_j vanishes at both ends; scaled to a derivative of norm one.
-        coefficients = np.zeros(j + 3)
-        coefficients[[j, j + 2]] = np.array([-1.0, 1.0]) / math.sqrt(4.0 * j + 6.0)
-        function = legendre(coefficients)
-        basis[:, j] = function(nodes)
-        first[:, j] = scale * function.deriv(1)(nodes)
-        second[:, j] = scale**2 * function.deriv(2)(nodes)
+    values = np.ascontiguousarray(operator.axes[axis], np.float64)
+    return _eigenproblem(high - low, values.tobytes(), count)
+
+
+@lru_cache(maxsize=64)
+def _eigenproblem(
+    length: float, coefficients: bytes, count: int
+) -> tuple[np.ndarray, float]:
+    """Solves one eigenproblem; many axes of a problem have the same one."""
+    weights = _rule()[1]
+    scale = 2.0 / length
+    p, q, s = np.frombuffer(coefficients).reshape(3, NODES)
+    basis, first, second = (jet[:, :count] for jet in _legendre_jets())
+    first, second = scale * first, scale**2 * second
     applied = p[:, None] * second + q[:, None] * first + s[:, None] * basis
     form = -(weights[:, None] * basis).T @ applied
     mass = (weights[:, None] * basis).T @ basis
@@ -346,6 +347,27 @@ def _eigenvalues(operator: Operator, axis: int, count: int) -> tuple[np.ndarray,
     values = np.linalg.eigvalsh(np.linalg.solve(lower, half.T))
     skew = np.linalg.norm(form - form.T) / np.linalg.norm(form)
     return values, float(skew)
+
+
+@lru_cache(maxsize=1)
+def _rule() -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(NODES)
+
+
+@lru_cache(maxsize=1)
+def _legendre_jets() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns basis functions that vanish at both ends, with two derivatives."""
+    nodes, _ = _rule()
+    count = max(RESOLUTIONS)
+    # P_{j+2} - P_j, scaled to a derivative of norm one.
+    coefficients = np.zeros((count + 2, count))
+    for j in range(count):
+        coefficients[[j, j + 2], j] = np.array([-1.0, 1.0]) / math.sqrt(4.0 * j + 6.0)
+    jets = []
+    for order in range(3):
+        derived = np.polynomial.legendre.legder(coefficients, order)
+        jets.append(np.polynomial.legendre.legval(nodes, derived).T)
+    return jets[0], jets[1], jets[2]
 
 
 def smallest_sum(spectra: Mapping[Any, np.ndarray]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -118,10 +119,24 @@ def scattered_values(
     columns = [points[:, i] for i in range(d)]
     if isinstance(model, MLP):
         values = model.derivative(problem, params, unknown, orders)(*columns)
-    else:
-        jets = _jets(problem, model, params, columns, orders)[unknown]
-        factors = [jet[order] for jet, order in zip(jets, orders, strict=True)]
-        values = model.pointwise_contraction(model.core(params, unknown), factors)
+        lift = problem.lift_values(unknown, orders, columns)
+        return values if lift is None else values + lift
+    jets = _jets(problem, model, params, columns, orders)
+    return _scattered(problem, model, params, columns, jets, unknown, orders)
+
+
+def _scattered(
+    problem: Problem,
+    model: Separable,
+    params: Params,
+    columns: Sequence[Array],
+    jets: Sequence,
+    unknown: int,
+    orders: Sequence[int],
+) -> Float[Array, " n"]:
+    """Returns `scattered_values` from the factors' values and derivatives."""
+    factors = [jet[order] for jet, order in zip(jets[unknown], orders, strict=True)]
+    values = model.pointwise_contraction(model.core(params, unknown), factors)
     lift = problem.lift_values(unknown, orders, columns)
     return values if lift is None else values + lift
 
@@ -131,11 +146,81 @@ def scattered_residual(
 ) -> list[Float[Array, " n"]]:
     """Returns the residual of every equation at scattered points."""
 
-    def source(unknown, orders):
-        return scattered_values(problem, model, params, points, unknown, orders)
-
     columns = [points[:, i] for i in range(points.shape[1])]
+    if isinstance(model, MLP):
+
+        def pointwise(unknown, orders):
+            return scattered_values(problem, model, params, points, unknown, orders)
+
+        return problem.residual_values(pointwise, columns)
+    used: dict[tuple[int, ...], None] = {}
+
+    def discover(*columns):
+        def leaf(unknown, orders):
+            used.setdefault(orders)
+            return jnp.zeros_like(columns[0])
+
+        return problem.residual_values(leaf, columns)
+
+    # All derivatives that the residual uses come from one pass over the networks.
+    jax.eval_shape(discover, *columns)
+    highest = [max(orders) for orders in zip(*used, strict=True)]
+    jets = _jets(problem, model, params, columns, highest)
+
+    def source(unknown, orders):
+        return _scattered(problem, model, params, columns, jets, unknown, orders)
+
     return problem.residual_values(source, columns)
+
+
+def scattered_misfit(
+    problem: Problem,
+    model: Model,
+    params: Params,
+    points: Float[Array, "n d"],
+    term: Term,
+) -> Float[Array, ""]:
+    """Returns the mean square of a condition at points moved onto its faces.
+
+    Args:
+        problem, model, params: as in `grid_values`.
+        points: of the box; the coordinate that belongs to the face is replaced.
+        term: of a condition on faces.
+    """
+    # Points go along the first axis of (n, sides) arrays, the ends along the second.
+    ends = {
+        i: [{"lower": a, "upper": b}[s] for s in _sides(selector)]
+        for i, (selector, (a, b)) in enumerate(
+            zip(term.selectors, problem.box.intervals, strict=True)
+        )
+        if selector != "interior"
+    }
+    coordinates = [
+        jnp.asarray(ends[i], points.dtype)[None, :] if i in ends else points[:, i, None]
+        for i in range(points.shape[1])
+    ]
+
+    def source(unknown, orders, selectors):
+        count = max(len(_sides(s)) for s in selectors)
+        columns = []
+        for side in range(count):
+            placed = points
+            for i, selector in enumerate(selectors):
+                if selector != "interior":
+                    a, b = problem.box.intervals[i]
+                    end = {"lower": a, "upper": b}[_sides(selector)[side]]
+                    placed = placed.at[:, i].set(end)
+            columns.append(
+                scattered_values(problem, model, params, placed, unknown, orders)
+            )
+        return jnp.stack(columns, axis=1)
+
+    values = term.function(source, coordinates)
+    return sum((jnp.mean(jnp.square(v)) for v in values), start=jnp.zeros(()))
+
+
+def _sides(selector: str) -> tuple[str, ...]:
+    return ("lower", "upper") if selector == "ends" else (selector,)
 
 
 def _jets(problem, model, params, coordinates, orders):

@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from pinns.certificate import Certificate
 from pinns.march import Marched
 from pinns.problem import Problem
 from pinns.solution import Solution
@@ -66,12 +67,17 @@ def print_json(record: Mapping[str, Any]) -> None:
     print(json.dumps(record, allow_nan=False), flush=True)
 
 
-def record(solution: Solution, errors: Mapping[str, float] | None) -> dict[str, Any]:
+def record(
+    solution: Solution,
+    errors: Mapping[str, float] | None,
+    certificate: Certificate | None,
+) -> dict[str, Any]:
     """Returns the JSON-able record of a run.
 
     Args:
         solution: what was solved.
         errors: relative L2 error by unknown, or None if there is no exact solution.
+        certificate: of the solution; None for a run that was stopped.
 
     Returns:
         Numbers, text, lists and mappings; what is unknown or not finite is None, and
@@ -99,7 +105,7 @@ def record(solution: Solution, errors: Mapping[str, float] | None) -> dict[str, 
         "compile_seconds": timings["compile_seconds"],
         "steps_per_second": timings["steps_per_second"],
         "loss": finite(loss[-1]) if loss.size else None,
-        "residual_rms": finite(solution.residual_rms()),
+        **certificate_record(certificate),
         "relative_l2": single(errors),
         "peak_memory_mb": peak_memory_mb(),
         "device": jax.devices()[0].device_kind,
@@ -118,16 +124,18 @@ def linf(solution: Solution, points=None) -> dict[str, float] | None:
 
 
 def result_rows(
-    solution: Solution, errors: Mapping[str, float] | None
+    solution: Solution,
+    errors: Mapping[str, float] | None,
+    certificate: Certificate | None,
 ) -> list[tuple[str, str]]:
-    """Returns the rows of the table printed after a run."""
+    """Returns the rows of the table printed after a run; arguments as of `record`."""
     timings, history = solution.timings, solution.history
     rows = [
         ("result", solution.result),
         ("method", _chosen_text(solution.settings)),
         ("steps", f"{solution.step:,}"),
         ("loss", number(history.loss[-1]) if history.loss.size else "-"),
-        ("residual RMS at unseen points", number(solution.residual_rms())),
+        *certificate_rows(certificate),
         *error_rows("relative L2 error", errors),
         ("seconds", f"{timings['solve_seconds']:.1f}"),
         ("start-up seconds", f"{timings.get('build_seconds', 0.0):.1f}"),
@@ -326,10 +334,16 @@ def _chosen_text(settings: Mapping[str, Any]) -> str:
     return settings["method"] + ("" if reason == "as asked" else f" ({reason})")
 
 
-def certificate_rows(certificate: Any) -> list[tuple[str, str]]:
-    """Returns the rows of a `pinns.certificate.Certificate` after its residual."""
+def certificate_rows(certificate: Certificate | None) -> list[tuple[str, str]]:
+    """Returns the rows of a certificate, none if there is none."""
+    if certificate is None:
+        return []
+    residual = number(certificate.residual)
+    if certificate.overfit and certificate.training is not None:
+        residual += f" (overfit: {number(certificate.training)} at training points)"
     rows = [
-        (f"misfit of {name}", number(v)) for name, v in certificate.boundary.items()
+        ("residual RMS at unseen points", residual),
+        *((f"misfit of {n}", number(v)) for n, v in certificate.boundary.items()),
     ]
     if certificate.error_bound is None:
         return [*rows, ("error bound", f"none: {certificate.reason}")]
@@ -337,4 +351,21 @@ def certificate_rows(certificate: Any) -> list[tuple[str, str]]:
     if certificate.relative_error_bound is not None:
         bound = number(certificate.relative_error_bound)
         rows.append(("relative L2 error at most", bound))
-    return [*rows, ("by", certificate.theorem)]
+    return [*rows, ("by", str(certificate.theorem))]
+
+
+def certificate_record(certificate: Certificate | None) -> dict[str, Any]:
+    """Returns a certificate as JSON-able values, all None if there is none."""
+    names = ("residual_rms", "overfit", "boundary_misfit", "error_bound")
+    if certificate is None:
+        return dict.fromkeys((*names, "relative_error_bound", "no_bound_because"))
+    bounds = [certificate.error_bound, certificate.relative_error_bound]
+    error, relative = (None if b is None else finite(b) for b in bounds)
+    return {
+        "residual_rms": finite(certificate.residual),
+        "overfit": certificate.overfit,
+        "boundary_misfit": {n: finite(v) for n, v in certificate.boundary.items()},
+        "error_bound": error,
+        "relative_error_bound": relative,
+        "no_bound_because": certificate.reason,
+    }

@@ -173,6 +173,7 @@ class Solution:
             static_argnums=(2, 3),
         )
         self.compiled_residual = jax.jit(partial(scattered_residual, problem, model))
+        self._certificate: Any = None
 
     def precision(self):
         """Returns the context in which arrays of this solution's dtype exist."""
@@ -322,11 +323,20 @@ class Solution:
     def certificate(self, **options: Any):
         """Returns residual, boundary misfit and error bound; see `pinns.certificate`.
 
-        Options are those of `pinns.certify`.
+        Options are those of `pinns.certify`. Without any, what was found is kept, so
+        that asking again costs nothing.
         """
         from pinns.certificate import certify
 
-        return certify(self, **options)
+        if options:
+            return certify(self, **options)
+        if self._certificate is None:
+            self._certificate = certify(self)
+        return self._certificate
+
+    def __str__(self) -> str:
+        """Returns the solution in one line and its certificate, computed at need."""
+        return f"{self!r}\n{self.certificate()}"
 
     def __repr__(self) -> str:
         return (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import jax
 
 from pinns import problems, report
+from pinns.certificate import Certificate, OverfitWarning
 from pinns.cli.arguments import Command, Eval, Info, List, Resume, Solve
 from pinns.cli.process import (
     FAILED,
@@ -197,30 +199,23 @@ def _eval(command: Eval) -> int:
         )
     errors = report.relative_l2(solution, points)
     largest = report.linf(solution, points)
-    certificate = solution.certificate()
-    residual = certificate.residual
+    certificate = _certificate(solution)
     report.print_table(
         ("measured", "value"),
         [
             *report.error_rows("relative L2 error", errors),
             *report.error_rows("L-infinity error", largest),
-            ("residual RMS at unseen points", report.number(residual)),
             *report.certificate_rows(certificate),
         ],
     )
     print()
     report.print_table(("saved with", ""), report.setting_rows(solution))
+    # Before anything is drawn, which takes memory of its own.
+    record = report.record(solution, errors, certificate)
     if command.plot:
         _draw(solution, command.folder)
     if command.json:
-        more = {
-            "linf": report.single(largest),
-            "residual_rms": report.finite(residual),
-            "boundary_misfit": dict(certificate.boundary),
-            "error_bound": certificate.error_bound,
-            "relative_error_bound": certificate.relative_error_bound,
-        }
-        report.print_json(report.record(solution, errors) | more)
+        report.print_json(record | {"linf": report.single(largest)})
     return OK
 
 
@@ -250,8 +245,11 @@ def _run(
     if stopped:
         complain(f"{message}; {where}")
     errors = report.relative_l2(solution)
+    certificate = None if stopped else _certificate(solution)
+    # Before anything is drawn, which takes memory of its own.
+    record = report.record(solution, errors, certificate)
     print(report.model_text(solution) + "\n")
-    report.print_table(("", ""), report.result_rows(solution, errors))
+    report.print_table(("", ""), report.result_rows(solution, errors, certificate))
     if folder is not None and not stopped:
         print(f"\n{where}")
     if command.plot and folder is not None and code == OK and not stopped:
@@ -259,8 +257,18 @@ def _run(
     if code == FAILED:
         complain(f"{message}; {where}")
     if command.json:
-        report.print_json(report.record(solution, errors))
+        report.print_json(record)
     return code
+
+
+def _certificate(solution: Solution) -> Certificate:
+    """Returns the certificate; that it is overfit is said in one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OverfitWarning)
+        certificate = solution.certificate()
+    if certificate.overfit:
+        complain(f"warning: {certificate.warning}")
+    return certificate
 
 
 def _draw(solution: Solution, folder: Path) -> None:

@@ -96,6 +96,20 @@ class FactoredLoss:
         terms = self.problem.terms
         return {terms[i].name: why for i, why in self.plan.refused.items()}
 
+    @property
+    def operations(self) -> float:
+        """About how many operations the norms of the factored terms take."""
+        return sum(
+            form.table.states
+            * factored_cost(
+                self.model,
+                math.isqrt(self._rank(form.left) * self._rank(form.right)),
+                self.counts,
+            )
+            for form in self.plan.quadratic
+            if form.left or form.right
+        )
+
     def prepare(self, points: Sequence[AxisPoints]) -> FactoredPrepared:
         """Returns the arrays for the points the loss was made for."""
         with precision("float64"):

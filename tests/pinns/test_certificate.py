@@ -297,6 +297,47 @@ def test_certificates_without_a_bound_say_why():
     assert true_error(flat) <= certify(flat).error_bound
 
 
+def test_misfits_are_sampled_where_norms_cost_too_much():
+    """All kinds of conditions, on faces of both sides, for every kind of model."""
+    box = Box(t=(0.0, 1.0), x=(0.0, 1.0))
+
+    def residual(u, t, x):
+        return u.d("t") - u.d("x", 2) + u**3
+
+    conditions = [
+        Initial("t", lambda x: jnp.cos(x)),
+        pinns.Robin(lambda t: jnp.exp(t), "x", alpha=2.0),
+        pinns.Periodic("t", order=0, name="loop"),
+        Dirichlet(lambda t: 1.0 + t, "x", side="upper", name="wall"),
+    ]
+    problem = Problem(box, residual, conditions)
+    for model in (MODEL, MLP((4,))):
+        solution = made(problem, model)
+        exact, cheap = certify(solution), certify(solution, limit=1.0)
+        assert set(exact.boundary) == {"initial(t)", "robin(x)", "loop", "wall"}
+        assert exact.boundary.keys() == cheap.boundary.keys()
+        for name, value in exact.boundary.items():
+            assert cheap.boundary[name] == pytest.approx(value, rel=0.1), name
+        assert cheap.norm is None
+    assert "its norms cannot be integrated: a product of 3" not in exact.reason
+    wide = certify(made(pinns.problems.poisson(dimension=7)), limit=1e5)
+    assert "they take about" in wide.reason
+    assert "the limit is 1e+05" in wide.reason
+    assert wide.boundary["dirichlet(x1, ..., x7)"] > 0.0
+    with pytest.raises(ValueError, match="`limit` must be a positive number, got 0"):
+        certify(solution, limit=0)
+
+
+def test_solutions_keep_their_certificate_and_print_it():
+    solution = made(pinns.problems.helmholtz3d(a=(1, 1, 1), hard=True))
+    assert repr(solution) == "Solution(helmholtz3d, cp, 0 steps, finished)"
+    assert solution._certificate is None  # nothing is paid before it is asked for
+    first = solution.certificate()
+    assert solution.certificate() is first
+    assert solution.certificate(seed=2).residual != first.residual
+    assert str(solution) == f"{solution!r}\n{first}"
+
+
 def test_overfitting_is_noticed():
     problem = pinns.problems.helmholtz3d(a=(1, 1, 1), hard=True)
     history = History(problem.groups)

@@ -12,7 +12,7 @@ import jax
 import pytest
 
 import pinns
-from pinns import CP, problems
+from pinns import CP, problems, report
 from pinns.cli import commands, main
 from pinns.cli.arguments import Eval, Info, List, Resume, Solve
 from pinns.cli.values import problem_options, shown, type_name
@@ -312,6 +312,39 @@ def test_eval_measures_and_says_how_it_was_solved(capsys, saved):
     assert record["seed"] == 7
     assert record["linf"] == pytest.approx(solution.linf())
     assert record["residual_rms"] == pytest.approx(solution.residual_rms())
+    found = solution.certificate()
+    assert table["misfit of dirichlet(x1)"] == f"{found.boundary['dirichlet(x1)']:.2e}"
+    assert record["boundary_misfit"] == pytest.approx(found.boundary)
+    assert record["error_bound"] == pytest.approx(found.error_bound)
+    assert table["error (RMS) at most"] == f"{found.error_bound:.2e}"
+
+
+def test_solve_reports_a_certificate_and_warns_of_overfitting(capsys, monkeypatch):
+    code, out, err = run(capsys, *LINE, "--json")
+    record, table = last_record(out), cells(out)
+    assert (code, err) == (0, "")
+    assert (record["overfit"], record["no_bound_because"]) == (False, None)
+    assert record["error_bound"] > 0.0
+    assert set(record["boundary_misfit"]) == {"dirichlet(x1)"}
+    assert table["by"] == "coercive, self-adjoint"
+    monkeypatch.setattr(pinns.certificate, "OVERFIT_RATIO", 1e-6)
+    code, out, err = run(capsys, *LINE, "--json")
+    assert last_record(out)["overfit"] is True
+    assert "at training points)" in cells(out)["residual RMS at unseen points"]
+    assert err.startswith("warning: the residual is ")
+    assert err.count("\n") == 1
+
+
+def test_memory_is_read_before_anything_is_drawn(capsys, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(commands, "_draw", lambda *_: drawn.append(1))
+    monkeypatch.setattr(report, "peak_memory_mb", lambda: 1.0 + len(drawn))
+    argv = [*LINE, "--plot", "--out", tmp_path, "--json"]
+    assert last_record(run(capsys, *argv)[1])["peak_memory_mb"] == 1.0
+    argv = ["eval", tmp_path, "--plot", "--json"]
+    assert drawn.pop()
+    assert last_record(run(capsys, *argv)[1])["peak_memory_mb"] == 1.0
+    assert drawn
 
 
 def test_eval_points_are_those_of_the_errors(capsys, saved):

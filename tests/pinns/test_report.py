@@ -40,7 +40,7 @@ def test_samplings_that_differ_are_named(solution):
 def test_peak_memory_where_the_system_does_not_tell(monkeypatch, solution):
     monkeypatch.setattr(report, "resource", None)
     assert report.peak_memory_mb() is None
-    rows = report.result_rows(solution, None)
+    rows = report.result_rows(solution, None, None)
     assert "peak memory" not in dict(rows)
 
 
