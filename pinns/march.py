@@ -437,7 +437,7 @@ def _window(
         problem.residual,
         conditions,
         unknowns=problem.unknowns,
-        equations=problem.equations,
+        equations=problem.stated_equations,
         exact=None
         if problem.exact is None
         else dict(zip(problem.unknowns, problem.exact, strict=True)),

@@ -87,6 +87,8 @@ class Problem:
         self.residual = residual
         self.residual_groups = _residual_groups(equations, len(self.unknowns))
         self.equations = len(self.residual_groups)
+        named = isinstance(equations, Sequence)
+        self.stated_equations = equations if named else self.equations
         self.weight = positive_number(weight, "pinns.Problem", "weight")
         given = str(getattr(residual, "__name__", ""))
         self.name = name or (given if given.isidentifier() else "") or "problem"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxtyping import Array
 
 from pinns.conditions import Term
 from pinns.domain import positive_number
-from pinns.problem import RESIDUAL, Problem
+from pinns.problem import Problem
 
 
 GROUP = "residual gradient"
@@ -50,22 +51,31 @@ def gradient_enhanced(problem: Problem, weight: float = 0.01) -> Problem:
     if GROUP in problem.groups:
         raise ValueError(f"{owner}: {problem!r} has a {GROUP!r} already")
     enhanced = copy.copy(problem)
-    equations = problem.terms[: problem.equations]
+    residual = _joined(problem.terms[: problem.equations])
     own = [
         Term(
-            name=f"{GROUP} along {name}" + residual.name.removeprefix(RESIDUAL),
+            name=f"{GROUP} along {name}",
             group=GROUP,
             weight=float(weight),
             selectors=residual.selectors,
             function=_slope(residual, axis),
         )
-        for residual in equations
         for axis, name in enumerate(problem.box.names)
     ]
     enhanced.terms = (*problem.terms, *own)
     # A folder is loaded with the enhanced problem itself, not by a name.
     enhanced.origin = None
     return enhanced
+
+
+def _joined(equations: Sequence[Term]) -> Term:
+    """Returns all equations as one term."""
+
+    def function(source, coordinates: Sequence[Array]) -> list[Array]:
+        parts = [term.function(source, coordinates) for term in equations]
+        return [value for part in parts for value in part]
+
+    return replace(equations[0], function=function)
 
 
 def _raised(orders: Sequence[int], axis: int) -> tuple[int, ...]:

@@ -88,5 +88,10 @@ def navier_stokes(
     side = (0.0, 2.0 * math.pi)
     box = Box(t=(0.0, end), x=side, y=side)
     return Problem(
-        box, residual, conditions, unknowns=("u", "v", "w"), equations=3, exact=exact
+        box,
+        residual,
+        conditions,
+        unknowns=("u", "v", "w"),
+        equations=("transport", "vorticity", "continuity"),
+        exact=exact,
     )
