@@ -1,11 +1,14 @@
 """Rows of a long benchmark: kept as soon as they are measured, renewed one by one."""
 
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import _results
 
@@ -19,6 +22,26 @@ def hardware() -> str:
     if jax.default_backend() == "cpu":
         return f"{here['cpu']}, {here['cores']} cores"
     return str(here["device"])
+
+
+@contextmanager
+def compiled_programs() -> Iterator[None]:
+    """Keeps compiled programs on disk, from one seed to the next, in an empty cache."""
+    names = (
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+    )
+    before = [getattr(jax.config, name) for name in names]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, value in zip(names, (folder, 0.1), strict=True):
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        try:
+            yield
+        finally:
+            for name, value in zip(names, before, strict=True):
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
 
 
 class Ledger:
