@@ -135,6 +135,35 @@ def test_bad_input(folder, tmp_path, capsys, more, message):
     assert re.search("error: .*(" + message + ")", capsys.readouterr().err)
 
 
+def test_every_option_reaches_the_engine(folder, tmp_path, monkeypatch):
+    seen = {}
+
+    def record(task, batches, steps, **options):
+        seen.update(options, steps=steps, batch_size=batches.batch_size)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(runs, "fit", record)
+    given = {
+        "devices": 2,
+        "parallel": "sharded",
+        "precision": "bfloat16",
+        "ema": 0.9,
+        "accumulate": 2,
+        "nonfinite": "skip",
+        "steps": 9,
+    }
+    more = [x for k, v in given.items() for x in (f"--{k}", str(v))]
+    more += ["--holdout", "0.3", "--evaluate-every", "3", "--checkpoint-every", "4"]
+    assert train(folder, tmp_path / "a", *more, "--seed", "5") == 2
+    assert given.items() <= seen.items()
+    assert seen["checkpoint"].every == 4
+    assert seen["evaluate_every"] == 3
+    assert seen["evaluate_on"].count == 3
+    np.testing.assert_array_equal(
+        jax.random.key_data(seen["key"]), jax.random.key_data(jax.random.key(5))
+    )
+
+
 def test_folders_that_are_no_runs(run, tmp_path):
     with pytest.raises(runs.RunError, match=r"must hold a run, got no recipe.json"):
         runs.load(tmp_path)
