@@ -31,7 +31,9 @@ class Term:
     selectors: per axis `"interior"` (the collocation points) or the end points
     `"lower"`, `"upper"`, `"ends"` (both). function: `(source, coordinates) -> arrays`
     where `source(unknown, orders, selectors)` gives leaf values. group: the name the
-    loss is reported under. weight: share of this term in the total loss.
+    loss is reported under. weight: share of this term in the total loss. anywhere:
+    `(source, coordinates, selectors) -> arrays`, where `function` is this for its own
+    selectors; terms that share it are planned together.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Term:
     weight: float
     selectors: tuple[str, ...]
     function: Callable[[Callable, Sequence[Array]], list[Array]]
+    anywhere: Callable[..., list[Array]] | None = None
 
 
 class Condition:
@@ -418,6 +421,8 @@ def _face_terms(
     owner, group = condition.owner, condition.group(box)
     target = bind_coordinates(value, box, owner)
     faces = condition.faces(box)
+    plain = alpha is not None and beta is None
+    anywhere = _value_function(box, unknown, target, alpha) if plain else None
     return [
         Term(
             name=f"{group} on {box.names[axis]}",
@@ -425,6 +430,7 @@ def _face_terms(
             weight=condition.weight / len(faces),
             selectors=_selectors(box, axis, selector),
             function=_face_function(box, unknown, axis, selector, target, alpha, beta),
+            anywhere=anywhere,
         )
         for axis, selector in faces
     ]
@@ -438,24 +444,33 @@ def _coefficient(condition: Robin, box: Box, name: str) -> Value:
     return bound if number is None else number
 
 
+def _scaled(coefficient: Value, field: Array, coordinates: Sequence[Array]) -> Array:
+    known = coefficient(*coordinates) if callable(coefficient) else coefficient
+    return known * field
+
+
+def _value_function(box, unknown, target, alpha):
+    def anywhere(source, coordinates, selectors):
+        u = source(unknown, (0,) * box.dimension, selectors)
+        return [_scaled(alpha, u, coordinates) - target(*coordinates)]
+
+    return anywhere
+
+
 def _face_function(box, unknown, axis, selector, target, alpha, beta):
     selectors = _selectors(box, axis, selector)
     signs = {"lower": [-1.0], "upper": [1.0], "ends": [-1.0, 1.0]}[selector]
-
-    def part(coefficient, field, coordinates):
-        number = isinstance(coefficient, (int, float))
-        return (coefficient if number else coefficient(*coordinates)) * field
 
     def function(source, coordinates):
         total = -target(*coordinates)
         if alpha is not None:
             u = source(unknown, _unit(box, axis, 0), selectors)
-            total = part(alpha, u, coordinates) + total
+            total = _scaled(alpha, u, coordinates) + total
         if beta is not None:
             normal = jnp.asarray(signs, coordinates[axis].dtype)
             normal = normal.reshape(coordinates[axis].shape)
             outward = normal * source(unknown, _unit(box, axis, 1), selectors)
-            total = part(beta, outward, coordinates) + total
+            total = _scaled(beta, outward, coordinates) + total
         return [total]
 
     return function

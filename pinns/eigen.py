@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from pinns.factored import FactoredLoss
 from pinns.factored.quotient import RayleighQuotient, finite
 from pinns.factored.sums import NotSeparableError
 from pinns.factors import FIXED as FIXED_NETWORKS
-from pinns.separable import Params, Separable
+from pinns.separable import Params, Separable, TensorTrain
 from pinns.solution import History, Solution
 
 
@@ -39,6 +39,9 @@ MIN_POINTS = 64
 BLOCK = 50
 # Largest relative change of the energy by a finer quadrature without a warning.
 MAX_CHANGE = 1e-4
+# Without a model: functions per axis, largest rank, and the relative fall of the
+# energy that is not worth another rank.
+FUNCTIONS, MAX_RANK, SETTLED = 48, 4, 1e-9
 # Directions of smaller relative norm than this carry no information in a local solve.
 NULL = 1e-13
 
@@ -167,9 +170,69 @@ def ground_state(
             "tolerance": float(tolerance),
             "learning_rate": None,
         },
-        timings={"solve_seconds": spent},
+        timings={
+            "build_seconds": 0.0,
+            "compile_seconds": 0.0,  # counted with the solve
+            "solve_seconds": spent,
+            "steps_per_second": len(energies) / max(spent, 1e-9),
+        },
     )
     return GroundState(energy, solution, residual, energies, converged)
+
+
+def solve_eigenproblem(
+    problem: Eigenproblem,
+    model: Any,
+    key: Any,
+    points: int | Sequence[int] | Mapping[str, int] | None,
+    steps: int | None,
+    others: Mapping[str, Any],
+) -> Solution:
+    """Returns the ground state as a solution; what `pinns.solve` does by itself.
+
+    Without a model: tensor trains of rising rank in `FUNCTIONS` Legendre polynomials
+    per axis, up to one that lowers the energy by less than `SETTLED` of it.
+
+    Raises:
+        ValueError: one of `others`, arguments of `pinns.solve`, is given.
+    """
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(
+                f"pinns.solve: `{name}` does not belong to an eigenproblem, which "
+                "pinns.ground_state solves (by model, key, points and steps), got "
+                f"{value!r}"
+            )
+    why = "an eigenproblem: its smallest eigenvalue"
+    if model is not None:
+        found = ground_state(problem, model, key=key, points=points, steps=steps)
+    else:
+        energies: list[float] = []
+        largest = MAX_RANK if problem.box.dimension > 1 else 1
+        for rank in range(1, largest + 1):
+            one = TensorTrain(rank=rank, network="legendre", hidden=(FUNCTIONS,))
+            tried = ground_state(problem, one, key=key, points=points, steps=steps)
+            energies.append(tried.energy)
+            if rank == 1 or tried.energy < found.energy:
+                found = tried
+            fall = energies[-2] - energies[-1] if rank > 1 else math.inf
+            if fall <= SETTLED * abs(energies[-1]):
+                break
+        tries = ", ".join(f"{e:.10g}" for e in energies)
+        why += f", with rank 1 to {len(energies)}: {tries}"
+    solution = found.solution
+    solution.settings.update(
+        reason=why,
+        energy=found.energy,
+        residual=found.residual,
+        loss="quotient",
+        dtype="float64",
+        sampling=["gauss_legendre"] * problem.box.dimension,
+        redraw_every=None,
+        key=np.asarray(jax.random.key_data(key)).tolist(),
+        key_impl=str(jax.random.key_impl(key)),
+    )
+    return solution
 
 
 def _check(owner, problem, model, method, key, steps, tolerance) -> tuple[str, int]:

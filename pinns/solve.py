@@ -11,6 +11,8 @@ from jaxtyping import Array
 
 from jaxcore.training import Checkpoint, Log
 from pinns.domain import precision
+from pinns.eigen import solve_eigenproblem
+from pinns.eigenproblem import Eigenproblem
 from pinns.engine import Engine
 from pinns.evaluation import Model
 from pinns.iterate import (
@@ -147,6 +149,18 @@ def solve(
         >>> solution.result, solution.step
         ('finished', 2)
     """
+    if isinstance(problem, Eigenproblem) and method == "auto":
+        others = {
+            "learning_rate": learning_rate, "optimizer": optimizer,
+            "sampling": sampling, "redraw_every": redraw_every, "seconds": seconds,
+            "weighting": weighting, "basis": basis, "size": size, "starts": starts,
+            "devices": devices, "checkpoint": checkpoint, "log": log, "start": start,
+        }  # fmt: skip
+        others |= {
+            "dtype": None if dtype == "float64" else dtype,
+            "loss": None if loss == "auto" else loss,
+        }
+        return solve_eigenproblem(problem, model, key, points, steps, others)
     settings, chosen = check(
         problem, model, method, key, points, steps, learning_rate, optimizer,
         sampling, redraw_every, seconds, dtype, loss, basis, size, starts, start,
@@ -161,7 +175,8 @@ def solve(
         if settings.method == "direct" or chosen is None:
             return solve_directly(problem, settings)
         if settings.method == "als" and isinstance(chosen, Separable):
-            return alternate(problem, chosen, settings, progress)
+            grow = model is None and size is None and points is None
+            return alternate(problem, chosen, settings, progress, grow=grow)
         run = Run(problem, chosen, settings, optimizer, start)
         return run.solve(progress, throw)
 

@@ -91,6 +91,40 @@ def pair(
     ]
 
 
+def pair_once(
+    left: list[list[Edge]],
+    right: list[list[Edge]],
+    common: Hashable,
+    marks: Mapping[int, Hashable],
+) -> list[list[Edge]]:
+    """Returns the sum of product automata with one marked level each.
+
+    Summed over the levels of `marks`: that level has its mark, the others `common`.
+    One more bit of state, whether the marked level has come, does for all of them.
+
+    Example:
+        >>> one = compile_words({(): 1.0}, ["id"] * 3)
+        >>> levels = pair_once(one, one, "inside", {0: "end", 2: "end"})
+        >>> [[edge.symbol[2] for edge in level] for level in levels]
+        [['inside', 'end'], ['inside', 'inside'], ['inside', 'end']]
+    """
+    first, last = min(marks), max(marks)
+    plain = pair(left, right, [common] * len(left))
+    out: list[list[Edge]] = []
+    for level, edges in enumerate(plain):
+        own = []
+        for e in edges:
+            if level < last:
+                own.append(Edge((*e.source, 0), (*e.target, 0), e.symbol, e.weight))
+            if level > first:
+                own.append(Edge((*e.source, 1), (*e.target, 1), e.symbol, e.weight))
+            if level in marks:
+                symbol = (*e.symbol[:2], marks[level])
+                own.append(Edge((*e.source, 0), (*e.target, 1), symbol, e.weight))
+        out.append(own)
+    return out
+
+
 class Union:
     """A sum of automata with merged states, one final state per group.
 

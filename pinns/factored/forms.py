@@ -108,15 +108,6 @@ class Forms:
         forms = [form for form in self.plan.quadratic if form.left or form.right]
         return self._total(forms, side, side, data)
 
-    def known(self, data: Data) -> Float[Array, " g"]:
-        """Returns the squared norm of the known parts (sources, values) per group."""
-        forms = [f for f in self.plan.quadratic if not (f.left or f.right)]
-        if not forms:
-            return jnp.zeros(self.groups, data.coordinates.dtype)
-        versions = [self._known(run, data) for run in self.runs]
-        side = Side({(): versions}, {(): None})
-        return self._total(forms, side, side, data)
-
     def _known(self, run: range, data: Data) -> Array:
         known = data.multipliers[()][run[0] : run[-1] + 1]
         shape = self.model.shapes(self.dimension)[run[0]]

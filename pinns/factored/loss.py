@@ -29,7 +29,8 @@ from jaxtyping import Array, Float
 from pinns.domain import AxisPoints, precision
 from pinns.evaluation import scattered_values
 from pinns.factored.forms import Data, Forms
-from pinns.factored.plan import Family, Plan, plan, quadrature_rows
+from pinns.factored.plan import Family, Plan, plan
+from pinns.factored.rows import quadrature_rows
 from pinns.losses import GridLoss
 from pinns.problem import Problem
 from pinns.separable import Params, Separable, Tucker
@@ -114,8 +115,7 @@ class FactoredLoss:
         """Returns the arrays for the points the loss was made for."""
         with precision("float64"):
             data = self.forms.data("float64")
-            known = jax.jit(self.forms.known)(data)
-            known = np.asarray(known)
+        known = self.plan.known_norms()
         data = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), self.dtype), data)
         grid = None if self.grid is None else self.grid.prepare(points)
         return FactoredPrepared(data, jnp.asarray(known, self.dtype), grid)

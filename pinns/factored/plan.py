@@ -10,62 +10,39 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pinns.domain import precision
-from pinns.evaluation import along, with_lifts
+from pinns.conditions import Term
 from pinns.factored.automaton import (
+    Edge,
     SparseWord,
     Table,
     Union,
     compile_words,
     pair,
+    pair_once,
     table,
 )
-from pinns.factored.separation import (
-    Compression,
-    Separation,
-    separate,
+from pinns.factored.rows import (
+    ALL,
+    Rows,
+    Shared,
+    separated,
+    shared_terms,
 )
+from pinns.factored.separation import Compression, Separation
 from pinns.factored.sums import NotSeparableError
 from pinns.problem import Problem
-from pinns.program import Program, trace
+from pinns.program import Program
 
 
-MEASURES = ("interior", "lower", "upper", "ends")
 # Unknowns multiplied in a word, sorted; () for known functions.
 Family = tuple[int, ...]
 # Per leaf (unknown, derivative order, ends exchanged), and the number of the known
 # array that multiplies, 0 for none.
 Symbol = tuple[tuple[tuple[int, int, bool], ...], int]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Quadrature rows of all axes, padded to one length, with both ends appended.
-
-    coordinates: (d, N), N = largest number of points + 2; the last two rows are the
-    ends. weights: {measure: (d, N)}, zero where a measure has no rows.
-    """
-
-    coordinates: np.ndarray
-    weights: dict[str, np.ndarray]
-    counts: tuple[int, ...]
-
-    @property
-    def inner(self) -> int:
-        """Number of rows before the two ends."""
-        return self.coordinates.shape[1] - 2
-
-    def place(self, array: np.ndarray, axis: int, measure: str) -> np.ndarray:
-        """Returns values on the points of a measure as (N,), zero elsewhere."""
-        out = np.zeros(self.inner + 2)
-        start = {"interior": 0, "upper": self.inner + 1}.get(measure, self.inner)
-        count = {"interior": self.counts[axis], "ends": 2}.get(measure, 1)
-        out[start : start + count] = array
-        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +74,19 @@ class Form:
     combos: tuple[tuple[str, int, int], ...]
 
 
+@dataclass(frozen=True, eq=False)
+class AxisOperator:
+    """A part `multiplier(x_k) d^order u / dx_k^order` of a residual, along one axis.
+
+    Coefficients that vary along other axes stand with their mean. multiplier: (N,).
+    """
+
+    unknown: int
+    axis: int
+    order: int
+    multiplier: np.ndarray
+
+
 @dataclass
 class Plan:
     """What `plan` returns.
@@ -104,7 +94,7 @@ class Plan:
     rows: quadrature rows. versions: by family. forms: for the bilinear form, all
     ordered pairs; quadratic: pairs left <= right with mixed ones doubled. refused:
     numbers of the terms that are not separable, with the reason. families: those of
-    every separable term.
+    every separable term. operators: the derivatives in the residual, by axis.
     """
 
     problem: Problem
@@ -117,6 +107,7 @@ class Plan:
     refused: dict[int, str]
     families: dict[int, set[Family]]
     compressions: dict[str, list[Compression]] = field(default_factory=dict)
+    operators: list[AxisOperator] = field(default_factory=list)
 
     @property
     def order(self) -> int:
@@ -129,35 +120,40 @@ class Plan:
         ]
         return max(orders, default=0)
 
-
-def quadrature_rows(
-    problem: Problem,
-    coordinates: Sequence[np.ndarray],
-    weights: Sequence[np.ndarray | None],
-) -> Rows:
-    """Returns the rows for given points and weights (None: equal ones) per axis."""
-    counts = tuple(len(x) for x in coordinates)
-    inner, d = max(counts), len(counts)
-    padded = np.zeros((d, inner + 2))
-    measures = {m: np.zeros((d, inner + 2)) for m in MEASURES}
-    measures["lower"][:, inner] = 1.0
-    measures["upper"][:, inner + 1] = 1.0
-    measures["ends"][:, inner:] = 0.5
-    for k, (x, w) in enumerate(zip(coordinates, weights, strict=True)):
-        n = counts[k]
-        padded[k, :inner] = np.concatenate([x, np.full(inner - n, x[-1])])
-        padded[k, inner:] = problem.box.intervals[k]
-        measures["interior"][k, :n] = 1.0 / n if w is None else w
-    return Rows(padded, measures, counts)
+    def known_norms(self) -> np.ndarray:
+        """Returns the squared norm of the known parts (sources, values) per group."""
+        total = np.zeros(len(self.group_weights))
+        for form in self.quadratic:
+            if form.left or form.right:
+                continue
+            arrays, t = self.versions[()].multipliers, form.table
+            values = np.stack(
+                [
+                    np.sum(self.rows.weights[m] * arrays[:, v] * arrays[:, w], axis=1)
+                    for m, v, w in form.combos
+                ],
+                axis=1,
+            )
+            state = np.eye(t.states)[0]
+            for level, own in enumerate(values):
+                following = np.zeros(t.states)
+                products = state[t.source[level]] * own[t.symbol[level]]
+                np.add.at(following, t.target[level], products * t.weight[level])
+                state = following
+            total += state[: total.size]
+        return total
 
 
 @dataclass
 class _Instance:
-    """One equation of one term: its words by family, over interned arrays."""
+    """One equation of one term: its words by family, over interned arrays.
+
+    selectors: those of the term; or of several terms with these words, one face each.
+    """
 
     group: str
     share: float
-    selectors: tuple[str, ...]
+    selectors: tuple[tuple[str, ...], ...]
     words: dict[Family, dict[SparseWord, float]]
 
 
@@ -179,19 +175,25 @@ def plan(
     refused: dict[int, str] = {}
     families: dict[int, set[Family]] = {}
     compressions: dict[str, list[Compression]] = {}
+    together: dict[int, set[Family]] = {}
+    for shared in shared_terms(problem, numbers, rows, tolerance):
+        together.update(dict.fromkeys(shared.numbers, builder.add_shared(shared)))
     for i in numbers:
         term = problem.terms[i]
-        try:
-            program, separation = _separated(problem, term, rows, tolerance)
-            instances = builder.instances(term, program, separation)
-        except NotSeparableError as error:
-            refused[i] = str(error)
-            continue
+        found = together.get(i)
+        if found is None:
+            try:
+                program, separation = separated(problem, term, rows, tolerance)
+                instances = builder.instances(term, program, separation)
+            except NotSeparableError as error:
+                refused[i] = str(error)
+                continue
+            found = {f for instance in instances for f in instance.words}
+            if separation.compressions:
+                compressions[term.name] = separation.compressions
+            builder.add(instances)
         accepted.append(i)
-        families[i] = {f for instance in instances for f in instance.words}
-        if separation.compressions:
-            compressions[term.name] = separation.compressions
-        builder.add(instances)
+        families[i] = found
         weights[term.group] = weights.get(term.group, 0.0) + term.weight
     for instance in builder.instance_list:
         instance.share /= weights[instance.group]
@@ -207,56 +209,8 @@ def plan(
         refused=refused,
         families=families,
         compressions=compressions,
+        operators=builder.operators(),
     )
-
-
-def _separated(
-    problem: Problem, term, rows: Rows, tolerance: float, owner: str = "pinns.solve"
-) -> tuple[Program, Separation]:
-    d = problem.box.dimension
-    inner = rows.inner
-    own = []
-    for k, s in enumerate(term.selectors):
-        x = rows.coordinates[k]
-        part = {"lower": x[inner : inner + 1], "upper": x[inner + 1 :]}.get(s)
-        if part is None:
-            part = x[inner:] if s == "ends" else x[: rows.counts[k]]
-        own.append(part)
-    shape = tuple(len(x) for x in own)
-    with precision("float64"):
-        program = trace(
-            with_lifts(problem, term),
-            shape,
-            "float64",
-            [along(n, k, d) for k, n in enumerate(shape)],
-        )
-        found = separate(program, own, tolerance)
-    _check_finite(problem, term, found, own, owner)
-    return program, found
-
-
-def _check_finite(problem: Problem, term, found: Separation, own, owner: str) -> None:
-    """Raises ValueError where a known function is not finite, naming term and place."""
-    used = {
-        (axis, key)
-        for equation in found.equations
-        for _, muls in equation.words
-        for axis, key in muls
-    }
-    for axis, key in used:
-        bad = np.flatnonzero(~np.isfinite(found.arrays[key]))
-        if bad.size:
-            raise ValueError(
-                f"{owner}: a coordinate function (source, coefficient or value) in "
-                f"{term.name!r} is not finite at {problem.box.names[axis]} = "
-                f"{own[axis][bad[0]]:g}; expected finite values on the whole box"
-            )
-    for equation in found.equations:
-        if not np.isfinite(list(equation.words.values())).all():
-            raise ValueError(
-                f"{owner}: a constant in {term.name!r} is not finite; expected "
-                "finite values"
-            )
 
 
 class _Builder:
@@ -265,13 +219,33 @@ class _Builder:
         self.depth = problem.box.dimension
         # Number 0 is the array of ones, which is left out of words.
         self.numbers: dict[bytes, int] = {}
+        self.inside: dict[bytes, int] = {}
         self.arrays: list[np.ndarray | None] = [None]
         self.instance_list: list[_Instance] = []
 
     def add(self, instances: list[_Instance]) -> None:
         self.instance_list += instances
 
-    def instances(self, term, program: Program, found: Separation) -> list[_Instance]:
+    def add_shared(self, shared: Shared) -> set[Family]:
+        """Adds terms that share their words; returns the families of these."""
+        terms = [self.problem.terms[i] for i in shared.numbers]
+        together: dict[tuple[str, float], list] = {}
+        for term in terms:
+            together.setdefault((term.group, term.weight), []).append(term)
+        everywhere = (ALL,) * self.depth
+        for (group, weight), own in together.items():
+            term = replace(own[0], group=group, weight=weight, selectors=everywhere)
+            instances = self.instances(
+                term, shared.program, shared.separation, shared.used
+            )
+            for instance in instances:
+                instance.selectors = tuple(one.selectors for one in own)
+            self.add(instances)
+        return {f for instance in instances for f in instance.words}
+
+    def instances(
+        self, term: Term, program: Program, found: Separation, used=None
+    ) -> list[_Instance]:
         out = []
         placed: dict[tuple[int, bytes], int] = {}
         for equation in found.equations:
@@ -285,21 +259,29 @@ class _Builder:
                 numbers = {}
                 for axis, key in muls:
                     if (axis, key) not in placed:
+                        array = np.asarray(found.arrays[key], np.float64)
+                        if used is not None:
+                            array = np.where(used[axis], array, 0.0)
                         placed[axis, key] = self._number(
-                            found.arrays[key], axis, term.selectors[axis]
+                            array, axis, term.selectors[axis]
                         )
                     numbers[axis] = placed[axis, key]
                 word = self._word(term, keys, numbers)
                 group = words.setdefault(family, {})
                 group[word] = group.get(word, 0.0) + coefficient
-            out.append(_Instance(term.group, term.weight, term.selectors, words))
+            out.append(_Instance(term.group, term.weight, (term.selectors,), words))
         return out
 
     def _number(self, array: np.ndarray, axis: int, measure: str) -> int:
-        wide = self.rows.place(np.asarray(array, np.float64), axis, measure)
+        """Returns the number of an array, of one that is equal where it matters."""
+        wide = self.rows.place(array, axis, measure)
         key = wide.tobytes()
+        inside = wide[: self.rows.inner].tobytes()
+        if measure == "interior" and inside in self.inside:
+            return self.inside[inside]
         if key not in self.numbers:
             self.numbers[key] = len(self.arrays)
+            self.inside.setdefault(inside, len(self.arrays))
             self.arrays.append(wide)
         return self.numbers[key]
 
@@ -327,6 +309,31 @@ class _Builder:
 
     def _default(self, family: Family) -> Symbol:
         return tuple((unknown, 0, False) for unknown in family), 0
+
+    def operators(self) -> list[AxisOperator]:
+        """Returns the derivatives of single unknowns along single axes."""
+        weights = self.rows.weights["interior"]
+        out = []
+        for instance in self.instance_list:
+            if set(instance.selectors[0]) != {"interior"}:
+                continue
+            for family, words in instance.words.items():
+                for word, coefficient in words.items() if len(family) == 1 else ():
+                    factors = {
+                        axis: self.arrays[number] if number else None
+                        for axis, (_, number) in word
+                    }
+                    moved = [a for a, (leaves, _) in word if leaves[0][1]]
+                    if len(moved) != 1:
+                        continue
+                    total = np.full(self.rows.inner + 2, coefficient)
+                    for axis, array in factors.items():
+                        if array is not None:
+                            own = axis == moved[0]
+                            total = total * (array if own else weights[axis] @ array)
+                    order = dict(word)[moved[0]][0][0][1]
+                    out.append(AxisOperator(family[0], moved[0], order, total))
+        return out
 
     def versions(self) -> dict[Family, Versions]:
         """Returns the versions of every family, the same set at all levels."""
@@ -398,7 +405,7 @@ class _Builder:
                 factor = 2.0 if symmetric and a != b else 1.0
                 union = unions.setdefault((a, b), Union(self.depth))
                 union.add(
-                    pair(own[a], own[b], instance.selectors),
+                    _paired(own[a], own[b], instance.selectors),
                     groups.index(instance.group),
                     factor * instance.share,
                 )
@@ -406,6 +413,16 @@ class _Builder:
             _form(a, b, union, versions, len(groups))
             for (a, b), union in sorted(unions.items())
         ]
+
+
+def _paired(left, right, selectors: Sequence[tuple[str, ...]]) -> list[list[Edge]]:
+    """Returns the product of two automata, summed over the faces of the terms."""
+    if len(selectors) == 1:
+        return pair(left, right, selectors[0])
+    marks = {
+        axis: s for own in selectors for axis, s in enumerate(own) if s != "interior"
+    }
+    return pair_once(left, right, "interior", marks)
 
 
 def _exchanged(selector: str, measure: str, name: str) -> bool:

@@ -26,9 +26,8 @@ from pinns.factored.plan import (
     _Builder,
     _form,
     _Instance,
-    _separated,
-    quadrature_rows,
 )
+from pinns.factored.rows import quadrature_rows, separated
 from pinns.factored.separation import Separation
 from pinns.program import Program
 from pinns.separable import Params, Separable
@@ -72,12 +71,12 @@ class RayleighQuotient:
         )
         builder = _Builder(problem, rows)
         term = _applied(problem)
-        program, found = _separated(
-            problem, term, rows, TOLERANCE, "pinns.ground_state"
-        )
+        program, found = separated(problem, term, rows, TOLERANCE, "pinns.ground_state")
         sides = _sides(builder, term, program, found)
         for words in (w for pair_of in sides for w in pair_of):
-            builder.add([_Instance(term.group, 1.0, term.selectors, {FAMILY: words})])
+            builder.add(
+                [_Instance(term.group, 1.0, (term.selectors,), {FAMILY: words})]
+            )
         versions = builder.versions()
         depth = problem.box.dimension
         defaults = [builder._default(FAMILY)] * depth

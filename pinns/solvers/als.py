@@ -36,10 +36,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pinns.domain import AxisPoints, positive_integer, positive_number, precision
+from pinns.domain import AxisPoints, precision
 from pinns.factored.loss import FactoredLoss
 from pinns.problem import Problem
 from pinns.separable import CP, Params, Separable, TensorTrain
+from pinns.solvers._als_options import check, check_linear
 from pinns.solvers._bases import (
     Bases,
     all_grams,
@@ -59,6 +60,7 @@ from pinns.solvers._environments import (
     mirrored_network,
     no_sides,
 )
+from pinns.solvers._subspaces import reduced
 
 
 # Relative to the unit diagonal of an equilibrated local matrix. The ridge draws to the
@@ -80,7 +82,7 @@ UNOPTIMIZED = {"xla_backend_optimization_level": 0}
 class AlternatingInfo(NamedTuple):
     """How a solve went.
 
-    stopped: "tolerance", "sweeps" or "seconds". best: the start that was kept.
+    stopped: "tolerance", "sweeps", "seconds" or "gain". best: the start that was kept.
     start_losses: (starts, sweeps). steps: (sweeps,) largest relative change of the
     residual in any local solve of the kept start. condition: largest estimate over
     the local matrices of the last sweep, after equilibration. refused: local solves
@@ -133,6 +135,8 @@ def solve_als(
     seconds: float | None = None,
     report: Callable[[int, float], None] | None = None,
     loss: FactoredLoss | None = None,
+    subspace: int | None = None,
+    gain: float = 0.0,
 ) -> AlternatingResult:
     """Returns parameters that minimize the squared residual, by alternating solves.
 
@@ -161,6 +165,11 @@ def solve_als(
         report: called with the number of sweeps done and the lowest loss.
         loss: a `FactoredLoss` for this problem, model and points, to save its set-up
             when solving again with another key.
+        subspace: solve in spaces of this many functions per axis, chosen for the
+            problem among all that the model has (see `_subspaces`); for polynomials
+            and Fourier functions. By default in all of them.
+        gain: go on to the next weights of the conditions, or stop, when a sweep lowers
+            the loss by less than this fraction. 0 goes on through plateaus.
 
     Returns:
         Parameters, losses after each sweep, and how it went.
@@ -182,13 +191,13 @@ def solve_als(
         True
     """
     began = time.perf_counter()
-    _check(problem, model, sweeps, starts, tolerance, balance, seconds)
+    check(problem, model, sweeps, starts, tolerance, balance, seconds, subspace, gain)
     with precision("float64"):
         if loss is None:
             loss = FactoredLoss(problem, model, points, choose="factored")
-        _check_linear(loss)
-        solver = _solver(loss)
-        run = _Run(solver, jax.random.split(key, starts), tolerance, report)
+        check_linear(loss)
+        solver = _solver(loss, subspace)
+        run = _Run(solver, jax.random.split(key, starts), tolerance, gain, report)
         jax.block_until_ready(run.begin(1.0)[2])  # compiles what the sweeps run
         ready = time.perf_counter()
         deadline = None if seconds is None else ready + seconds
@@ -222,8 +231,9 @@ def solve_als(
 class _Run:
     """The sweeps of one call and what they report."""
 
-    def __init__(self, solver: _Solver, keys: Array, tolerance: float, report):
-        self.solver, self.tolerance, self.report = solver, tolerance, report
+    def __init__(self, solver: _Solver, keys: Array, tolerance, gain, report):
+        self.solver, self.report = solver, report
+        self.tolerance, self.gain = tolerance, gain
         self.params, self.bases, self.grams, state = solver.start(keys, solver.data)
         self.cores, self.blank = state
         self.losses: list[np.ndarray] = []
@@ -263,7 +273,7 @@ class _Run:
         """Sweeps until one of the limits is met, which it returns."""
         network, turned, state, _ = self.begin(balance)
         stopped = "sweeps"
-        for _ in range(sweeps):
+        for done in range(sweeps):
             state, _, back = self.solver.half(turned, state)
             state, values, forth = self.solver.half(network, state)
             self._follow(*jax.device_get((values, back, forth)))
@@ -271,10 +281,16 @@ class _Run:
                 stopped = "tolerance"
             elif deadline is not None and time.perf_counter() > deadline:
                 stopped = "seconds"
+            elif done and self._stands_still():
+                stopped = "gain"
             if stopped != "sweeps":
                 break
         self.cores = self.solver.turned(state).cores
         return stopped
+
+    def _stands_still(self) -> bool:
+        before, now = np.min(self.losses[-2]), np.min(self.losses[-1])
+        return bool(self.gain and before - now < self.gain * abs(before))
 
     def _follow(self, values, back, forth) -> None:
         loss, self.floor = self.solver.loss_of(values)
@@ -291,7 +307,7 @@ class _Run:
 class _Solver:
     """What is the same for all keys: a plan, its arrays and compiled functions."""
 
-    def __init__(self, loss: FactoredLoss):
+    def __init__(self, loss: FactoredLoss, subspace: int | None = None):
         self.loss, self.model = loss, loss.model
         self.axis: Axis = CPAxis if isinstance(loss.model, CP) else TrainAxis
         self.dimension = loss.forms.dimension
@@ -304,17 +320,17 @@ class _Solver:
             isinstance(model, TensorTrain)
             and [len(run) for run in self.runs] == [1, d - 2, 1]
             and widest[0] == widest[-1]
-            and math.prod(widest) * model.net.num_features <= PADDED_SIZE
+            and math.prod(widest) * (subspace or model.net.num_features) <= PADDED_SIZE
         )
         if self.padded:
             self.runs, self.shapes = [range(d)], [widest]
         self.data = loss.forms.data("float64")
+        self.bases = None if subspace is None else self._reduced(subspace)
         self.scales = np.asarray(list(loss.plan.group_weights.values()))
         residual = loss.problem.residual_groups
         groups = loss.plan.group_weights
         self.conditions = np.asarray([g not in residual for g in groups])
-        known = jax.jit(loss.forms.known, compiler_options=UNOPTIMIZED)(self.data)
-        self.known = float(np.sum(self.scales * np.asarray(known)))
+        self.known = float(np.sum(self.scales * loss.plan.known_norms()))
         self.links = {
             form.left + form.right: links_of(form)
             for form in loss.plan.bilinear
@@ -361,12 +377,25 @@ class _Solver:
             dtype="float64",
         )
         jets = feature_jets(forms, params, data)
-        bases = orthonormal(jets[0], data.weights["interior"], TRUNCATION)
+        bases = self.bases
+        if bases is None:
+            bases = orthonormal(jets[0], data.weights["interior"], TRUNCATION)
         grams = all_grams(forms, jets, bases, data)
         cores = self._cores(k_cores, bases)
         states = {key: links.shape[-1] for key, links in self.links.items()}
         sides = no_sides(states, cores)
         return params, bases, grams, _State(cores, sides)
+
+    def _reduced(self, size: int) -> Bases:
+        """Returns spaces of a few functions; the features do not depend on a key."""
+        box, unknowns = self.loss.problem.box, self.loss.forms.unknowns
+
+        def features(key):
+            params = self.model.init(key, box, unknowns=unknowns, dtype="float64")
+            return feature_jets(self.loss.forms, params, self.data)
+
+        jets = jax.jit(features, compiler_options=UNOPTIMIZED)(jax.random.key(0))
+        return reduced(self.loss.plan, [np.asarray(j) for j in jets], size, TRUNCATION)
 
     def network(self, grams: dict[tuple[int, ...], Array], balance: float) -> Network:
         """Returns the forms, weighted by group, with Gram matrices of all starts."""
@@ -458,39 +487,8 @@ def _turned(axis: Axis, cores, sides):
 
 
 @lru_cache(maxsize=4)
-def _solver(loss: FactoredLoss) -> _Solver:
-    return _Solver(loss)
-
-
-def _check(problem, model, sweeps, starts, tolerance, balance, seconds) -> None:
-    owner = "pinns.solve_als"
-    if not isinstance(model, (CP, TensorTrain)):
-        raise TypeError(
-            f"{owner}: `model` must be a pinns.CP or pinns.TensorTrain, got {model!r}"
-        )
-    positive_integer(sweeps, owner, "sweeps")
-    positive_integer(starts, owner, "starts")
-    positive_number(tolerance, owner, "tolerance")
-    if seconds is not None:
-        positive_number(seconds, owner, "seconds")
-    if balance is not None and positive_number(balance, owner, "balance") < 1.0:
-        raise ValueError(f"{owner}: `balance` must be at least 1, got {balance!r}")
-    if problem.data:
-        raise ValueError(
-            f"{owner}: data at scattered points are not separable, got "
-            f"{problem.data[0][1].group(problem.box)!r}; the methods adam, lbfgs and "
-            "ssbroyden take them"
-        )
-
-
-def _check_linear(loss: FactoredLoss) -> None:
-    for i, families in loss.plan.families.items():
-        if max(map(len, families), default=0) > 1:
-            raise ValueError(
-                f"pinns.solve_als: the term {loss.problem.terms[i].name!r} multiplies "
-                "unknowns; alternating least squares needs terms that are linear in "
-                "them. The methods adam, lbfgs and ssbroyden work with any term"
-            )
+def _solver(loss: FactoredLoss, subspace: int | None) -> _Solver:
+    return _Solver(loss, subspace)
 
 
 __all__ = ["AlternatingInfo", "AlternatingResult", "solve_als"]
