@@ -55,7 +55,7 @@ class _Stage:
         return TensorTrain(rank=self.rank, network=network, hidden=(self.hidden,))
 
 
-STAGES = (_Stage(5, 80, 20, 40), _Stage(7, 96, 28, 40))
+STAGES = (_Stage(5, 80, 20, 40), _Stage(7, 80, 20, 40))
 
 
 def solve_directly(problem: Problem, settings: Settings) -> Solution:
@@ -132,6 +132,7 @@ def alternate(
             best = found
         if tried[-1]["share"] > GAIN * before and len(tried) > 2:
             break
+    best.settings["report"]["tried"] = tried
     if len(tried) > 1:
         first, last = tried[0], min(tried, key=lambda t: t["share"])
         best.settings["reason"] += (
@@ -139,7 +140,6 @@ def alternate(
             f"the loss of u = 0, {last['subspace']} chosen among {last['functions']} "
             f"with rank {last['rank']} leave {last['share']:.1e}"
         )
-        best.settings["report"]["tried"] = tried
         for name in ("compile_seconds", "solve_seconds"):
             best.timings[name] = sum(t[name] for t in tried)
     _warn_of_little(problem, best)

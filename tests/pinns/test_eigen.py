@@ -16,6 +16,7 @@ from pinns import (
     Tucker,
     eigen,
     ground_state,
+    report,
 )
 
 
@@ -164,3 +165,28 @@ def test_bad_input(monkeypatch):
     monkeypatch.setattr(eigen, "_alternating", lost)
     with pytest.raises(FloatingPointError, match="the energy became nan after 1"):
         ground_state(problem, model, key=KEY)
+
+
+def test_solve_finds_the_ground_state_by_itself(monkeypatch):
+    monkeypatch.setattr(eigen, "FUNCTIONS", 24)
+    problem = pinns.problems.harmonic_oscillator(dimension=1)
+    solution = pinns.solve(problem, key=jax.random.key(0), points=64, steps=3)
+    settings = solution.settings
+    assert abs(settings["energy"] - 0.5) < 1e-3
+    assert (
+        "an eigenproblem: its smallest eigenvalue, with rank 1 to 1"
+        in (settings["reason"])
+    )
+    assert solution.model == pinns.TensorTrain(rank=1, network="legendre", hidden=(24,))
+    record = report.record(solution, None)
+    assert (record["method"], record["seed"]) == ("alternating", 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"seconds": 3.0}, "seconds"), ({"loss": "grid"}, "loss"), ({"size": 4}, "size")],
+)
+def test_solve_says_what_an_eigenproblem_does_not_take(options, name):
+    problem = pinns.problems.harmonic_oscillator(dimension=1)
+    with pytest.raises(ValueError, match=f"`{name}` does not belong to an eigenprob"):
+        pinns.solve(problem, key=jax.random.key(0), **options)

@@ -119,3 +119,21 @@ def test_refusals(key):
     )
     with pytest.raises(ValueError, match="the exact solution of 'u' is not separable"):
         relative_l2(rough, model, params, 200)
+
+
+@pytest.mark.parametrize(
+    ("make", "axis"),
+    [
+        (lambda: pinns.problems.fokker_planck(dimension=1, diffusion=1.0), "t"),
+        (lambda: product(hard=True), "y"),
+    ],
+)
+def test_slices_equal_the_error_on_the_grid(make, axis, key, x64):
+    problem = make()
+    model = pinns.TensorTrain(rank=2, hidden=(4,))
+    params = model.init(key, problem.box, dtype="float64")
+    found = relative_l2(problem, model, params, 12, slices=axis)
+    expected = on_the_grid(problem, model, params, 12)
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+    with pytest.raises(ValueError, match="w"):
+        relative_l2(problem, model, params, 12, slices="w")
