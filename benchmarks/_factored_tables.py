@@ -166,10 +166,10 @@ def high_dimension(results: Results) -> str:
         left=4,
     )
     caption = (
-        "Poisson has all faces in its loss; the other problems are solved by "
-        "`pinns.solve` without a model, where no set-up stands apart the seconds are "
-        "those of the whole call. Time is an axis more than d of Fokker-Planck; the "
-        "error with coefficients as axes is the worst of 64 unseen pairs. Set-up: "
+        "Poisson has all faces in its loss. The other problems, and training in 5 "
+        "dimensions, are one call of `pinns.solve`, whose seconds are not split. d is "
+        "without time for Fokker-Planck and with coefficients for diffusion, where the "
+        "error is the worst of 64 unseen pairs of these. Set-up: "
         "planning, Gram matrices and compilation, once for all seeds. A goal is met if "
         "worst error and whole time, set-up and slowest seed, are within it. The "
         "collocation solver needs the whole grid, n^d "
