@@ -127,7 +127,7 @@ def _shared(
     term = dataclasses.replace(
         first,
         selectors=selectors,
-        function=lambda source, x: anywhere(source, x, selectors),  # type: ignore[misc]
+        function=lambda source, x: anywhere(source, x, selectors),
     )
     try:
         program, found = separated(problem, term, rows, tolerance, finite=False)
