@@ -178,7 +178,7 @@ def test_solve_finds_the_ground_state_by_itself(monkeypatch):
         in (settings["reason"])
     )
     assert solution.model == pinns.TensorTrain(rank=1, network="legendre", hidden=(24,))
-    record = report.record(solution, None)
+    record = report.record(solution, None, solution.certificate())
     assert (record["method"], record["seed"]) == ("alternating", 0)
 
 
