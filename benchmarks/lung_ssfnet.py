@@ -270,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", type=int, default=300, help="rings to train on")
     parser.add_argument("--test", type=int, default=100, help="rings to test on")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--side", type=int, default=512, help="at least 256")
     options = parser.parse_args(arguments)
     if options.part == "membrane":
         if options.data is None:
