@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks import (
     _convolution_tables,
     _factored_tables,
+    _inverse_tables,
     _nonlinear_tables,
     _pinn_tables,
     _sphere_tables,
@@ -38,6 +39,7 @@ TABLES: dict[str, Render] = {
     **_pinn_tables.TABLES,
     **_factored_tables.TABLES,
     **_nonlinear_tables.TABLES,
+    **_inverse_tables.TABLES,
     **_transform_tables.TABLES,
     **_convolution_tables.TABLES,
     **_sphere_tables.TABLES,

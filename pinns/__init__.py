@@ -7,7 +7,9 @@ from pinns.domain import Box
 from pinns.eigen import GroundState, ground_state
 from pinns.eigenproblem import Eigenproblem
 from pinns.field import Field
+from pinns.inverse import Uncertainty, uncertainty
 from pinns.march import Marched, march
+from pinns.parameters import Unknown
 from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.resume import resume
@@ -28,6 +30,7 @@ __all__ = [
     "Box",
     "Problem",
     "Field",
+    "Unknown",
     "Dirichlet",
     "Neumann",
     "Robin",
@@ -50,6 +53,8 @@ __all__ = [
     "ranks",
     "separability",
     "Separability",
+    "uncertainty",
+    "Uncertainty",
     "certify",
     "Certificate",
     "Eigenproblem",

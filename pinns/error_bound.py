@@ -199,6 +199,8 @@ def recognize(problem: Problem) -> Operator:
     """Returns the operator of a problem's residual; NoBoundError if it is another."""
     if len(problem.unknowns) != 1 or problem.equations != 1:
         raise NoBoundError("there is more than one unknown or equation")
+    if problem.parameters:
+        raise NoBoundError("the equation has unknown parameters")
     with precision("float64"):
         d = problem.box.dimension
         rule = problem.box.points(NODES, "gauss_legendre", dtype="float64")

@@ -15,12 +15,26 @@ from jaxtyping import Array, Float
 from pinns.conditions import Term
 from pinns.contraction import contract
 from pinns.domain import Box
+from pinns.parameters import ENTRY
 from pinns.pointwise import MLP
 from pinns.problem import Problem
 from pinns.separable import Params, Separable
 
 
 Model = Separable | MLP
+
+
+# What the key of a run is folded with for its unknown parameters.
+PARAMETERS = 11
+
+
+def initial_params(problem: Problem, model: Model, key: Array, dtype: str) -> Params:
+    """Returns fresh parameters of the model, with the unknown ones of the problem."""
+    params = model.init(key, problem.box, unknowns=len(problem.unknowns), dtype=dtype)
+    if problem.parameters:
+        own = problem.parameters.init(jax.random.fold_in(key, PARAMETERS), dtype)
+        params = {**params, ENTRY: own}
+    return params
 
 
 def along(count: int, axis: int, dimension: int) -> tuple[int, ...]:
@@ -90,6 +104,8 @@ def grid_values(
     d = problem.box.dimension
     orders = (0,) * d if orders is None else tuple(orders)
     placed = [x.reshape(along(x.size, i, d)) for i, x in enumerate(coordinates)]
+    if unknown in problem.parameters:
+        return problem.parameters.value(params, unknown, orders, placed)
     if isinstance(model, MLP):
         values = model.derivative(problem, params, unknown, orders)(*placed)
     else:
@@ -117,6 +133,8 @@ def scattered_values(
     d = problem.box.dimension
     orders = (0,) * d if orders is None else tuple(orders)
     columns = [points[:, i] for i in range(d)]
+    if unknown in problem.parameters:
+        return problem.parameters.value(params, unknown, orders, columns)
     if isinstance(model, MLP):
         values = model.derivative(problem, params, unknown, orders)(*columns)
         lift = problem.lift_values(unknown, orders, columns)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -32,11 +33,15 @@ Polynomial = Mapping[tuple[Leaf, ...], float]
 
 
 class Symbolic(NamedTuple):
-    """A polynomial in leaves, where their values come from, and the box."""
+    """A polynomial in leaves, where their values come from, and the box.
+
+    partial: axes of the unknowns that vary along some axes only, by their number.
+    """
 
     source: LeafSource
     box: Box
     polynomial: Polynomial
+    partial: Mapping[int, tuple[int, ...]] = MappingProxyType({})
 
 
 @jax.tree_util.register_pytree_node_class
@@ -56,10 +61,16 @@ class Field:
         self._symbolic, self._values = symbolic, values
 
     @classmethod
-    def unknown(cls, source: LeafSource, box: Box, index: int) -> Field:
-        """Returns the field of one unknown."""
+    def unknown(
+        cls,
+        source: LeafSource,
+        box: Box,
+        index: int,
+        partial: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
+    ) -> Field:
+        """Returns the field of one unknown; `partial` as in `Symbolic`."""
         leaf = (index, (0,) * box.dimension)
-        return cls(Symbolic(source, box, {(leaf,): 1.0}))
+        return cls(Symbolic(source, box, {(leaf,): 1.0}, partial))
 
     def d(self, axis: str, order: int = 1) -> Field:
         """Returns the derivative of the given order along the named axis.
@@ -79,11 +90,12 @@ class Field:
             raise ValueError(
                 f"pinns.Field.d: `order` must be a positive integer, got {order!r}"
             )
-        source, box, polynomial = self._symbolic
-        position = box.axis(axis, owner="pinns.Field.d")
+        polynomial, partial = self._symbolic.polynomial, self._symbolic.partial
+        position = self._symbolic.box.axis(axis, owner="pinns.Field.d")
+        constant = {u for u, axes in partial.items() if position not in axes}
         for _ in range(order):
-            polynomial = _differentiate(polynomial, position)
-        return Field(Symbolic(source, box, polynomial))
+            polynomial = _differentiate(polynomial, position, constant)
+        return Field(self._symbolic._replace(polynomial=polynomial))
 
     @property
     def values(self) -> Array:
@@ -190,7 +202,7 @@ def _polynomial(value: Any) -> Polynomial | None:
 
 
 def _evaluate(symbolic: Symbolic) -> Array:
-    source, box, polynomial = symbolic
+    source, box, polynomial, _ = symbolic
     total: Any = 0.0
     for leaves, coefficient in polynomial.items():
         value: Any = coefficient
@@ -229,10 +241,14 @@ def _multiply(a: Polynomial, b: Polynomial) -> Polynomial:
     return total
 
 
-def _differentiate(polynomial: Polynomial, axis: int) -> Polynomial:
+def _differentiate(
+    polynomial: Polynomial, axis: int, constant: Collection[int]
+) -> Polynomial:
     total: dict[tuple[Leaf, ...], float] = {}
     for leaves, coefficient in polynomial.items():
         for i, (unknown, orders) in enumerate(leaves):
+            if unknown in constant:
+                continue
             raised = (*orders[:axis], orders[axis] + 1, *orders[axis + 1 :])
             product = tuple(sorted((*leaves[:i], (unknown, raised), *leaves[i + 1 :])))
             total[product] = total.get(product, 0.0) + coefficient

@@ -53,6 +53,7 @@ def describe_problem(problem: Problem) -> dict[str, Any]:
             for name, interval in zip(box.names, box.intervals, strict=True)
         },
         "unknowns": list(problem.unknowns),
+        **({"parameters": own.describe()} if (own := problem.parameters) else {}),
         "hard": [c.group(box) for c in problem.conditions if getattr(c, "hard", False)],
         "terms": terms,
     }
@@ -77,7 +78,8 @@ def _program(problem: Problem, term: Any) -> list[Any]:
     shape = (2,) * d
     axes = [along(2, k, d) for k in range(d)]
     with precision("float64"):
-        program = trace(with_lifts(problem, term), shape, "float64", axes)
+        partial = problem.parameters.axes
+        program = trace(with_lifts(problem, term), shape, "float64", axes, partial)
     return [*term.selectors, *_parts(program)]
 
 

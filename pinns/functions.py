@@ -55,8 +55,13 @@ def parameter_names(function: Callable, owner: str) -> tuple[list[str], bool]:
 
 
 def coordinate_arguments(
-    function: Callable, box: Box, owner: str, *, skip: int = 0
-) -> tuple[int, ...]:
+    function: Callable,
+    box: Box,
+    owner: str,
+    *,
+    skip: int = 0,
+    others: Sequence[str] = (),
+) -> tuple[Any, ...]:
     """Returns the axes whose coordinates `function` takes, in its argument order.
 
     Args:
@@ -64,27 +69,26 @@ def coordinate_arguments(
         box: the domain.
         owner: named in the error.
         skip: leading parameters that are not coordinates (the unknowns).
+        others: names that may stand among the coordinates; they are returned as such.
 
     Raises:
-        ValueError: a parameter that is not an axis of the box.
+        ValueError: a parameter that is neither an axis of the box nor one of those.
     """
     names, variadic = parameter_names(function, owner)
     names = names[skip:]
-    if variadic:
-        taken = tuple(box.names.index(n) for n in names if n in box.names)
-        rest = tuple(i for i in range(box.dimension) if i not in taken)
-        names_ok = len(taken) == len(names)
-        axes = taken + rest
-    else:
-        names_ok = all(n in box.names for n in names)
-        axes = tuple(box.names.index(n) for n in names if n in box.names)
-    if not names_ok:
-        wrong = next(n for n in names if n not in box.names)
-        raise ValueError(
-            f"{owner}: argument {wrong!r} is no axis of the box; expected arguments "
-            f"among ({', '.join(box.names)}), got ({', '.join(names)})"
-        )
-    return axes
+    allowed = (*box.names, *others)
+    for name in names:
+        if name not in allowed:
+            what = "neither an axis of the box nor a parameter"
+            what = what if others else "no axis of the box"
+            raise ValueError(
+                f"{owner}: argument {name!r} is {what}; expected arguments among "
+                f"({', '.join(allowed)}), got ({', '.join(names)})"
+            )
+    taken = tuple(n if n in others else box.names.index(n) for n in names)
+    if not variadic:
+        return taken
+    return taken + tuple(i for i in range(box.dimension) if i not in taken)
 
 
 def bind_coordinates(

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array
 
 from jaxcore import training
-from pinns.evaluation import Model
+from pinns.evaluation import Model, initial_params
 from pinns.factored import FactoredLoss
 from pinns.fingerprint import describe_optimizer, describe_problem
 from pinns.losses import GridLoss
@@ -145,10 +145,7 @@ class Run:
 
     def _start(self, start: Solution | None, key: Array) -> None:
         if start is None:
-            unknowns = len(self.problem.unknowns)
-            params = self.model.init(
-                key, self.problem.box, unknowns=unknowns, dtype=self.settings.dtype
-            )
+            params = initial_params(self.problem, self.model, key, self.settings.dtype)
             self.state = self.solver.init(params)
             self.history = History(self.problem.groups)
             return

@@ -208,7 +208,11 @@ class GridLoss:
             for row in jets
         ]
         cores = [model.core(params, i) for i in range(unknowns)]
-        memo: list[dict] = [{} for _ in range(unknowns)]
+        for number, axes in problem.parameters.axes.items():
+            row, core = self._parameter(params, number, axes, extended)
+            table.append(row)
+            cores.append(core)
+        memo: list[dict] = [{} for _ in table]
         values: list[Any] = [None] * len(self.plans)
         for unknown, (batch, members) in self.batches.items():
             found = batch.mean_squares(
@@ -229,6 +233,19 @@ class GridLoss:
                 )
         return values
 
+    def _parameter(self, params: Params, number: int, axes, extended) -> tuple:
+        """Returns a row of the table of factors, empty off its axes, or a number."""
+        found = self.problem.parameters
+        if not axes:
+            return [()] * len(extended), found.scalar(params, number)
+        places = dict(enumerate(extended))
+        jets = found.factors(params, number, places, dict(enumerate(self.orders)))
+        row = [
+            tuple(tuple(lax.split(value, (n, 2))) for value in jets.get(axis, ()))
+            for axis, n in enumerate(self.counts)
+        ]
+        return row, None
+
     def _pointwise_values(
         self,
         model: MLP,
@@ -238,10 +255,17 @@ class GridLoss:
     ) -> list[Array]:
         def values(i: int, plan: TermPlan, hoisted: tuple) -> Array:
             leaves = []
-            for unknown, orders, selectors in plan.program.leaves:
+            given = {}
+            for number, key in enumerate(plan.program.leaves):
+                unknown, orders, selectors = key
                 placed = coordinates_at(
                     self.problem.box, selectors, prepared.coordinates
                 )
+                if unknown in self.problem.parameters:
+                    own = self.problem.parameters
+                    given[number] = own.value(params, unknown, orders, placed)
+                    leaves.append(given[number])
+                    continue
                 derivative = model.derivative(self.problem, params, unknown, orders)
                 leaves.append(derivative(*placed))
 
@@ -253,7 +277,7 @@ class GridLoss:
                 return sum(parts[1:], start=parts[0])
 
             fixed, moving = hoisted
-            found = plan.program.evaluate((*fixed, *moving), combine)
+            found = plan.program.evaluate((*fixed, *moving), combine, given)
             if i in reductions:
                 return reductions[i].function(found, reductions[i].rows)[None]
             return plan.mean(found, plan.own_weights(prepared.weights))
@@ -303,5 +327,6 @@ class GridLoss:
         slab = (shape[0] // slabs, *shape[1:])
         function = with_lifts(self.problem, term)
         coordinate_shapes = [along(n, i, len(slab)) for i, n in enumerate(slab)]
-        program = trace(function, slab, self.dtype, coordinate_shapes)
+        partial = self.problem.parameters.axes
+        program = trace(function, slab, self.dtype, coordinate_shapes, partial)
         return TermPlan(term, program, shape, slabs, box)

@@ -376,6 +376,11 @@ def _usable(solution: Solution) -> bool:
 def _checked(problem, windows, axis) -> tuple[int, tuple[float, ...]]:
     if not isinstance(problem, Problem):
         raise TypeError(f"{OWNER}: `problem` must be a pinns.Problem, got {problem!r}")
+    if problem.parameters:
+        raise ValueError(
+            f"{OWNER}: `problem` must have no unknown parameters, which belong to the "
+            f"whole interval, got ({', '.join(problem.parameters.names)})"
+        )
     k = problem.box.axis(axis, owner=OWNER)
     if not any(isinstance(c, Initial) and c.axis == axis for c in problem.conditions):
         raise ValueError(

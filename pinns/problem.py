@@ -24,6 +24,7 @@ from pinns.functions import (
     parameter_names,
 )
 from pinns.hard import HardConditions
+from pinns.parameters import Parameters, Unknown
 
 
 RESIDUAL = "residual"
@@ -43,6 +44,8 @@ class Problem:
             only, of length one along all others.
         conditions: `Dirichlet`, `Neumann`, `Robin`, `Periodic`, `Initial`, `Data`.
         unknowns: names of the unknown functions.
+        parameters: unknown numbers and coefficient functions by name, each a
+            `pinns.Unknown`; the residual takes them by name, as it does coordinates.
         exact: the solution if known: a function of the coordinates, or for several
             unknowns a mapping from names to functions.
         equations: number of equations, or their names, under which their losses are
@@ -75,6 +78,7 @@ class Problem:
         conditions: Sequence[Condition] = (),
         *,
         unknowns: Sequence[str] = ("u",),
+        parameters: Mapping[str, Unknown] | None = None,
         exact: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
         equations: int | Sequence[str] | None = None,
         weight: float = 1.0,
@@ -84,6 +88,8 @@ class Problem:
             raise TypeError(f"pinns.Problem: `box` must be a pinns.Box, got {box!r}")
         self.box = box
         self.unknowns = _unknown_names(unknowns, box)
+        given_parameters = {} if parameters is None else parameters
+        self.parameters = Parameters(box, given_parameters, self.unknowns)
         self.residual = residual
         self.residual_groups = _residual_groups(equations, len(self.unknowns))
         self.equations = len(self.residual_groups)
@@ -96,7 +102,9 @@ class Problem:
         self.origin: tuple[str, dict[str, Any]] | None = None
         # Its place in a march (pinns.march), for solvers that share programs there.
         self.window: Any = None
-        self._axes = self._residual_arguments()
+        # Standard deviation of synthetic measurements, where there are any.
+        self.noise: float | None = None
+        self._arguments_of_residual = self._residual_arguments()
         if isinstance(conditions, Condition):
             raise TypeError(
                 f"pinns.Problem: `conditions` must be a list of conditions, "
@@ -105,6 +113,7 @@ class Problem:
         self.conditions = tuple(_told_apart(box, conditions))
         indexed = [(self._unknown_of(c), c) for c in self.conditions]
         hard = [(i, c) for i, c in indexed if getattr(c, "hard", False)]
+        self._check_hard(hard)
         self.hard = HardConditions(box, hard, len(self.unknowns))
         self.lifts = tuple(self.hard.lift(i) for i in range(len(self.unknowns)))
         soft = [(i, c) for i, c in indexed if not getattr(c, "hard", False)]
@@ -128,13 +137,16 @@ class Problem:
 
     def fields(self, source: LeafSource) -> list[Field]:
         """Returns one field per unknown over the given source of leaf values."""
-        return [Field.unknown(source, self.box, i) for i in range(len(self.unknowns))]
+        return [self._field(source, i) for i in range(len(self.unknowns))]
+
+    def _field(self, source: LeafSource, number: int) -> Field:
+        return Field.unknown(source, self.box, number, self.parameters.axes)
 
     def lift_values(
         self, unknown: int, orders: Sequence[int], coordinates: Sequence[Array]
     ) -> Array | None:
         """Returns a derivative of the lift of hard conditions; None without one."""
-        lift = self.lifts[unknown]
+        lift = None if unknown in self.parameters else self.lifts[unknown]
         return None if lift is None else partial(lift, orders)(*coordinates)
 
     def residual_values(
@@ -143,11 +155,20 @@ class Problem:
         """Returns the residual of every equation where leaves come from `source`.
 
         Args:
-            source: `(unknown, orders) -> values` of derivatives of the unknowns.
+            source: `(unknown, orders) -> values` of derivatives of the unknowns;
+                parameters are numbered on from these, see `Parameters`.
             coordinates: arrays that broadcast against each other, one per axis.
         """
         shape = jnp.broadcast_shapes(*(c.shape for c in coordinates))
-        arguments = [*self.fields(source), *(coordinates[i] for i in self._axes)]
+        arguments = [
+            *self.fields(source),
+            *(
+                self._field(source, self.parameters.number(which))
+                if isinstance(which, str)
+                else coordinates[which]
+                for which in self._arguments_of_residual
+            ),
+        ]
         try:
             with explained("pinns.Problem", "residual", shape):
                 out = self.residual(*arguments)
@@ -177,6 +198,8 @@ class Problem:
         exact = self.require_exact("exact_residual")
 
         def source(unknown, orders):
+            if unknown in self.parameters:
+                return self.parameters.exact_value(unknown, orders, coordinates)
             return partial(exact[unknown], orders)(*coordinates)
 
         return self.residual_values(source, coordinates)
@@ -193,7 +216,8 @@ class Problem:
         conditions = ", ".join(c.group(self.box) for c in self.conditions)
         return f"Problem({self.name}: {self.box!r}; {conditions})"
 
-    def _residual_arguments(self) -> tuple[int, ...]:
+    def _residual_arguments(self) -> tuple[Any, ...]:
+        """Returns what the residual takes after the unknowns: axes, parameters."""
         owner = "pinns.Problem: `residual`"
         names, variadic = parameter_names(self.residual, owner)
         count = len(self.unknowns)
@@ -203,7 +227,10 @@ class Problem:
                 f"then coordinates among ({', '.join(self.box.names)}), "
                 f"got ({', '.join(names)})"
             )
-        return coordinate_arguments(self.residual, self.box, owner, skip=count)
+        others = self.parameters.names
+        return coordinate_arguments(
+            self.residual, self.box, owner, skip=count, others=others
+        )
 
     def _residual_term(self, index: int) -> Term:
         selectors = ("interior",) * self.box.dimension
@@ -231,6 +258,8 @@ class Problem:
         name = condition.unknown
         if name is None and len(self.unknowns) == 1:
             return 0
+        if name in self.parameters.functions:
+            return self.parameters.number(name)
         if name not in self.unknowns:
             raise ValueError(
                 f"{condition.owner}: `unknown` must be one of "
@@ -272,6 +301,24 @@ class Problem:
             for name in self.unknowns
         )
 
+    def _check_parameters(self, used: set[int]) -> None:
+        for name in self.parameters.names:
+            if self.parameters.number(name) not in used:
+                raise ValueError(
+                    f"pinns.Problem: the parameter {name!r} must appear in the "
+                    "residual, which does not use it; write it as an argument, "
+                    f"residual({', '.join(self.unknowns)}, {name}, ...)"
+                )
+
+    def _check_hard(self, hard: Sequence[tuple[int, Any]]) -> None:
+        for number, condition in hard:
+            if number in self.parameters:
+                raise ValueError(
+                    f"{condition.owner}: `hard` conditions are for the unknowns "
+                    f"({', '.join(self.unknowns)}), got one for the parameter "
+                    f"{condition.unknown!r}"
+                )
+
     def _check(self) -> None:
         """Traces every condition on abstract points, counts differing by axis.
 
@@ -297,7 +344,7 @@ class Problem:
             tuple(n if i == k else 1 for k in range(d)) for i, n in enumerate(sizes)
         ]
         used: list[Any] = []
-        zeros = partial_function(_zeros, sizes, used)
+        zeros = partial_function(_zeros, sizes, self.parameters.axes, used)
         try:
             jax.eval_shape(
                 lambda *c: term.function(zeros, c),
@@ -310,11 +357,15 @@ class Problem:
                 f"pinns.Problem: {term.name!r} must depend on an unknown, got a "
                 "function of the coordinates only"
             )
+        if term is self.terms[0]:
+            self._check_parameters({unknown for unknown, *_ in used})
 
 
-def _zeros(shape: tuple[int, ...], used: list, *leaf: Any) -> Array:
+def _zeros(shape: tuple[int, ...], partial, used: list, *leaf: Any) -> Array:
     used.append(leaf)
-    return jnp.zeros(shape, jnp.float32)
+    axes = partial.get(leaf[0], range(len(shape)))
+    own = tuple(n if k in axes else 1 for k, n in enumerate(shape))
+    return jnp.zeros(own, jnp.float32)
 
 
 def _residual_groups(equations: Any, unknowns: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ custom jaxpr interpreters" in the JAX documentation).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,28 +24,13 @@ import jax.numpy as jnp
 from jax.extend import core as jex
 from jaxtyping import Array
 
+from pinns._operations import Constant, Operation, bind, run_operation
+
 
 Shape = tuple[int, ...]
 # What identifies a leaf: (unknown, orders, point selector per axis).
 LeafKey = tuple[int, tuple[int, ...], tuple[str, ...]]
 _INLINED = ("jit", "pjit", "closed_call", "core_call")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One array operation; values are numbered."""
-
-    primitive: Any
-    params: dict[str, Any]
-    inputs: tuple[Any, ...]  # int: a value; Constant: a literal
-    outputs: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Constant:
-    """A literal operand."""
-
-    value: Any
 
 
 @dataclass
@@ -66,7 +51,9 @@ class Program:
 
     leaves: the derivatives it uses. hoisted: ids of the values that depend on
     coordinates only and are handed from `prepare` to `evaluate`; the first
-    `num_fixed` of them do not vary along the first axis.
+    `num_fixed` of them do not vary along the first axis. given: axes of the leaves
+    whose values are handed to `evaluate` (parameters), by their index; free: ids of
+    what depends on these and on coordinates only.
     """
 
     shape: Shape
@@ -80,6 +67,8 @@ class Program:
     hoisted: tuple[int, ...]
     num_fixed: int
     aliases: dict[int, Any]
+    given: dict[int, tuple[int, ...]]
+    free: frozenset[int]
 
     def prepare(self, coordinates: Sequence[Array]) -> tuple[Array, ...]:
         """Returns the hoisted values for coordinates of shapes (1, .., n_i, .., 1)."""
@@ -87,7 +76,7 @@ class Program:
         env.update(zip(self.coordinate_ids, coordinates, strict=True))
         for operation in self.operations:
             if all(output in self.known for output in operation.outputs):
-                _run(operation, env)
+                run_operation(operation, env)
         return tuple(env[i] for i in self.hoisted)
 
     def denominators(self, hoisted: Sequence[Array]) -> list[Array]:
@@ -106,6 +95,7 @@ class Program:
         self,
         hoisted: Sequence[Array],
         contract: Callable[[dict, dict[int, Array]], Array],
+        given: Mapping[int, Array] | None = None,
     ) -> list[Array]:
         """Returns the residual of every equation on the grid.
 
@@ -114,9 +104,11 @@ class Program:
             contract: returns grid values of linear terms
                 `{(leaf index, multiplier ids per axis): coefficient}`, given the
                 values the ids stand for.
+            given: values of the leaves in `Program.given`, of length one along the
+                axes that these do not vary along.
         """
         known = dict(zip(self.hoisted, hoisted, strict=True))
-        return _Evaluation(self, known, contract).run()
+        return _Evaluation(self, known, contract, given or {}).run()
 
     def linear(
         self, hoisted: Sequence[Array]
@@ -125,10 +117,11 @@ class Program:
 
         None if there are several equations or something is not linear in the leaves.
         """
-        if len(self.outputs) != 1 or isinstance(self.outputs[0], Constant):
+        several = len(self.outputs) != 1 or isinstance(self.outputs[0], Constant)
+        if several or self.given:
             return None
         known = dict(zip(self.hoisted, hoisted, strict=True))
-        evaluation = _Evaluation(self, known, _refuse)
+        evaluation = _Evaluation(self, known, _refuse, {})
         try:
             evaluation.run_steps()
         except _NotLinearError:
@@ -142,6 +135,7 @@ def trace(
     shape: Shape,
     dtype,
     coordinate_shapes: Sequence[Shape],
+    partial: Mapping[int, tuple[int, ...]] | None = None,
 ) -> Program:
     """Returns the program of `function(leaf, coordinates) -> [array per equation]`.
 
@@ -151,13 +145,20 @@ def trace(
         shape: shape of the grid, which is that of every leaf.
         dtype: dtype of coordinates and leaves.
         coordinate_shapes: shape of each coordinate array.
+        partial: axes of the unknowns that vary along some axes only, by their number:
+            their leaves have length one along the others.
     """
     keys: dict[LeafKey, None] = {}
+    partial = {} if partial is None else partial
+
+    def leaf_shape(key: LeafKey) -> Shape:
+        axes = partial.get(key[0], range(len(shape)))
+        return tuple(n if k in axes else 1 for k, n in enumerate(shape))
 
     def discover(*coordinates):
         def leaf(*key):
             keys.setdefault(key)
-            return jnp.zeros(shape, dtype)
+            return jnp.zeros(leaf_shape(key), dtype)
 
         return function(leaf, coordinates)
 
@@ -170,12 +171,13 @@ def trace(
         lookup = dict(zip(leaves, values, strict=True))
         return function(lambda *key: lookup[key], coordinates)
 
-    inputs = [jax.ShapeDtypeStruct(shape, dtype) for _ in leaves]
+    inputs = [jax.ShapeDtypeStruct(leaf_shape(key), dtype) for key in leaves]
     closed = jax.make_jaxpr(run)(structs, inputs)
-    return _build(closed, shape, leaves, len(structs))
+    given = {i: partial[k[0]] for i, k in enumerate(leaves) if k[0] in partial}
+    return _build(closed, shape, leaves, len(structs), given)
 
 
-def _build(closed, shape: Shape, leaves, num_coordinates: int) -> Program:
+def _build(closed, shape: Shape, leaves, num_coordinates: int, given) -> Program:
     flat = _Flattener()
     inputs = [flat.fresh(v) for v in closed.jaxpr.invars]
     constants = {
@@ -192,10 +194,13 @@ def _build(closed, shape: Shape, leaves, num_coordinates: int) -> Program:
     leaves = tuple(leaves[i] for i in kept)
     leaf_ids = [leaf_ids[i] for i in kept]
     known, varies_first = set(constants) | set(coordinates), set(coordinates[:1])
+    within = known | {leaf_ids[i] for i in given}
     for operation in flat.operations:
         ids = [i for i in operation.inputs if not isinstance(i, Constant)]
         if all(i in known for i in ids):
             known.update(operation.outputs)
+        if all(i in within for i in ids):
+            within.update(operation.outputs)
         if any(i in varies_first for i in ids):
             varies_first.update(operation.outputs)
     aliases = _broadcast_aliases(flat)
@@ -224,7 +229,9 @@ def _build(closed, shape: Shape, leaves, num_coordinates: int) -> Program:
         known=frozenset(known),
         hoisted=tuple(fixed + moving),
         num_fixed=len(fixed),
-        aliases={i: a for i, a in aliases.items() if i in known},
+        aliases={i: a for i, a in aliases.items() if i in within},
+        given=given,
+        free=frozenset(within - known),
     )
 
 
@@ -305,17 +312,6 @@ def _broadcast_aliases(flat: _Flattener) -> dict[int, Any]:
     return aliases
 
 
-def _bind(operation: Operation, inputs: list) -> list:
-    params = operation.primitive.get_bind_params(operation.params)
-    result = operation.primitive.bind(*inputs, **params)
-    return list(result) if operation.primitive.multiple_results else [result]
-
-
-def _run(operation: Operation, env: dict[int, Any]) -> None:
-    inputs = [i.value if isinstance(i, Constant) else env[i] for i in operation.inputs]
-    env.update(zip(operation.outputs, _bind(operation, inputs), strict=True))
-
-
 class _NotLinearError(Exception):
     """Grid values of linear terms were asked for where none can be had."""
 
@@ -327,13 +323,17 @@ def _refuse(terms, known):
 class _Evaluation:
     """One pass over the operations that depend on the unknowns."""
 
-    def __init__(self, program: Program, known: dict[int, Array], contract):
+    def __init__(self, program: Program, known: dict[int, Array], contract, given):
+        # Values of parameters may multiply linear terms as known ones do.
         self.program, self.known, self.contract = program, known, contract
         self.rank = len(program.shape)
         no_multipliers: tuple[tuple[int, ...], ...] = ((),) * self.rank
         self.env: dict[int, Any] = dict(known)
         for index, i in enumerate(program.leaf_ids):
-            self.env[i] = LinearTerms({(index, no_multipliers): 1.0})
+            if index in program.given:
+                self.env[i] = self.known[i] = given[index]
+            else:
+                self.env[i] = LinearTerms({(index, no_multipliers): 1.0})
         self.contracted: dict[int, Array] = {}
 
     def run(self) -> list[Array]:
@@ -344,6 +344,9 @@ class _Evaluation:
         for operation in self.program.operations:
             if not all(o in self.program.known for o in operation.outputs):
                 self._step(operation)
+                for o in operation.outputs:
+                    if o in self.program.free:
+                        self.known[o] = self.env[o]
 
     def value(self, reference) -> Array:
         """Returns grid values, contracting linear terms on first use."""
@@ -368,7 +371,7 @@ class _Evaluation:
                 self.env[operation.outputs[0]] = result
                 return
         inputs = [self.value(i) for i in operation.inputs]
-        self.env.update(zip(operation.outputs, _bind(operation, inputs), strict=True))
+        self.env.update(zip(operation.outputs, bind(operation, inputs), strict=True))
 
     def operand(self, reference):
         """Returns (kind, payload): linear terms, an array, or a scalar constant."""

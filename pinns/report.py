@@ -107,6 +107,7 @@ def record(
         "loss": finite(loss[-1]) if loss.size else None,
         **certificate_record(certificate),
         "relative_l2": single(errors),
+        **({"parameters": parameters(solution)} if problem.parameters else {}),
         "peak_memory_mb": peak_memory_mb(),
         "device": jax.devices()[0].device_kind,
         "versions": versions(),
@@ -137,6 +138,7 @@ def result_rows(
         ("loss", number(history.loss[-1]) if history.loss.size else "-"),
         *certificate_rows(certificate),
         *error_rows("relative L2 error", errors),
+        *parameter_rows(solution),
         ("seconds", f"{timings['solve_seconds']:.1f}"),
         ("start-up seconds", f"{timings.get('build_seconds', 0.0):.1f}"),
         ("compile seconds", f"{timings['compile_seconds']:.1f}"),
@@ -194,6 +196,61 @@ def march_record(marched: Marched) -> dict[str, Any]:
 def _named(marched: Marched) -> dict[str, float]:
     errors = marched.relative_l2()
     return errors if isinstance(errors, dict) else {marched.problem.unknowns[0]: errors}
+
+
+def parameters(solution: Solution) -> dict[str, dict[str, Any]]:
+    """Returns what was found for unknown parameters, JSON-able, by name.
+
+    `value` of numbers, None for functions; `exact` of numbers and `relative_error`
+    where the truth is known.
+    """
+    found, errors = solution.problem.parameters, solution.parameter_errors()
+    out: dict[str, dict[str, Any]] = {}
+    for (name, value), exact in zip(
+        solution.parameters.items(), found.exact, strict=True
+    ):
+        number = isinstance(value, float)
+        out[name] = {
+            "value": finite(value) if number else None,
+            "exact": exact if number else None,
+            "relative_error": finite(errors[name]) if name in errors else None,
+        }
+    return out
+
+
+def parameter_rows(solution: Solution) -> list[tuple[str, str]]:
+    """Returns one row per unknown parameter: what was found, against the truth."""
+    axes = solution.problem.parameters.axes
+    names = solution.problem.box.names
+    rows = []
+    for (name, entry), own in zip(
+        parameters(solution).items(), axes.values(), strict=True
+    ):
+        error = entry["relative_error"]
+        if not own:
+            text = "not finite" if entry["value"] is None else f"{entry['value']:.6g}"
+            text += "" if entry["exact"] is None else f" (true {entry['exact']:.6g})"
+        else:
+            text = f"function of {', '.join(names[axis] for axis in own)}"
+        text += "" if error is None else f", relative error {number(error)}"
+        rows.append((f"parameter {name}", text))
+    return rows
+
+
+def uncertainty_rows(solution: Solution) -> list[tuple[str, str]]:
+    """Returns the standard errors of unknown numbers; a reason where there are none."""
+    if not solution.problem.parameters.scalars:
+        return []
+    try:
+        found = solution.uncertainty()
+    except ValueError as error:
+        return [("standard errors", f"none: {error}")]
+    rows = [
+        (f"standard error of {name}", number(value))
+        for name, value in found.standard_errors.items()
+    ]
+    noise = next(iter(found.noise.values()))
+    return [*rows, ("noise of the measurements, estimated", number(noise))]
 
 
 def error_rows(title: str, errors: Mapping[str, float] | None) -> list[tuple[str, str]]:

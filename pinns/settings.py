@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import NoneType
@@ -14,17 +15,15 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from pinns.domain import positive_integer, positive_number, precision, real_number
+from pinns.choice import choose_method, default_model
+from pinns.domain import positive_integer, positive_number, real_number
 from pinns.engine import Engine, check_engine
 from pinns.evaluation import Model
-from pinns.factored import FactoredLoss
 from pinns.factors import BASES
-from pinns.factors import FIXED as FIXED_NETWORKS
 from pinns.pointwise import MLP
 from pinns.problem import Problem
-from pinns.separable import CP, Separable, TensorTrain
+from pinns.separable import Separable
 from pinns.solvers._kinds import kinds_of
-from pinns.solvers.quasi_newton import MAX_DENSE
 from pinns.weighting.choice import restored, scheme
 from pinns.weighting.scheme import Scheme
 
@@ -44,6 +43,8 @@ METHODS: dict[str, str] = {
 # Those that make their own model.
 FIXED = ("direct", "newton")
 ITERATIVE = ("adam", "lbfgs", "ssbroyden", "gauss_newton", "varpro")
+# Those that find unknown parameters along with the solution.
+INVERSE = ("adam", "lbfgs", "ssbroyden", "gauss_newton")
 LOSSES = ("auto", "factored", "grid")
 DTYPES = ("float32", "float64")
 LearningRate = float | Callable[[Any], Any]
@@ -59,11 +60,6 @@ STEPS = {
     "als": 100,
     "newton": 50,
 }
-# Points per axis on which the structure of a problem is looked at, and up to which
-# dimension known functions of all axes can be tabulated there.
-PROBE_POINTS, MAX_PROBE_DIMENSION, FEW_PROBE_POINTS = 24, 3, 8
-# From here on a coefficient for every product of basis functions is too many.
-MAX_DIRECT_DIMENSION = 5
 
 
 @dataclass(frozen=True)
@@ -112,102 +108,23 @@ class Settings:
         return described
 
 
-@dataclass(frozen=True)
-class Structure:
-    """What a solver may use of a problem.
-
-    obstacles: terms that are not separable, with the reason. nonlinear: terms that
-    multiply unknowns.
-    """
-
-    obstacles: dict[str, str]
-    nonlinear: tuple[str, ...]
-
-    @property
-    def linear(self) -> bool:
-        return not self.obstacles and not self.nonlinear
-
-
-def structure(problem: Problem) -> Structure:
-    """Returns which terms stay factored and which are linear, seen on a few points.
-
-    A known function of two or three axes that needs as many products as there are
-    points is not resolved by them: a jump or a kink across axes, say.
-    """
-    d = problem.box.dimension
-    count = PROBE_POINTS if d <= MAX_PROBE_DIMENSION else FEW_PROBE_POINTS
-    with precision("float64"):
-        points = problem.box.points(
-            problem.box.counts(count), "gauss_legendre", key=None, dtype="float64"
+def _check_parameters(owner: str, problem: Problem, method: str) -> None:
+    """Raises for methods without unknown parameters; warns if nothing is measured."""
+    if not problem.parameters:
+        return
+    names = ", ".join(problem.parameters.names)
+    if method not in INVERSE:
+        raise ValueError(
+            f"{owner}: method={method!r} solves for the unknowns only, and the term "
+            f"{problem.terms[0].name!r} has unknown parameters ({names}). Take "
+            f"method={', '.join(map(repr, INVERSE[:-1]))} or {INVERSE[-1]!r}"
         )
-        probe = FactoredLoss(problem, CP(rank=1, hidden=(1,)), points, "float64")
-    obstacles = dict(probe.grid_terms)
-    for name, found in probe.plan.compressions.items():
-        rank = max(c.rank for c in found)
-        if count == PROBE_POINTS and rank >= count - 2:
-            obstacles[name] = (
-                f"a known function of several axes needs {rank} products on {count} "
-                "points per axis"
-            )
-    nonlinear = [
-        problem.terms[i].name
-        for i, families in probe.plan.families.items()
-        if max((len(f) for f in families), default=0) > 1
-    ]
-    return Structure(obstacles, tuple(nonlinear))
-
-
-def default_model(method: str, basis: str | None, size: int | None) -> Separable:
-    """Returns the model of a method if none is given."""
-    if method == "als":
-        hidden = (12 if size is None else int(size),)
-        return TensorTrain(rank=3, network=basis or "legendre", hidden=hidden)
-    return CP(rank=6, network="siren", omega=12.0, hidden=(24,))
-
-
-def choose_method(
-    problem: Problem, model: Model | None, first: list[str], iterative: list[str]
-) -> tuple[str, str]:
-    """Returns (method, reason) for `method="auto"`.
-
-    Args:
-        problem, model: what is to be solved, with what.
-        first: names of the arguments given that only first-order steps have.
-        iterative: names of those given that a direct solve does not have.
-    """
-    if first:
-        return "adam", f"{' and '.join(first)} given"
-    if isinstance(model, MLP):
-        return "adam", "a pointwise network has no factors"
-    found = structure(problem)
-    d = problem.box.dimension
-    several = len(problem.unknowns) > 1
-    if model is None:
-        direct = d <= MAX_DIRECT_DIMENSION and not iterative
-        if found.linear and not several and direct:
-            return "direct", f"linear and separable in {d} axes, no model given"
-        if found.linear and not several and not problem.data:
-            return "als", f"linear and separable in {d} axes, no model given"
-        why = "nonlinear" if found.nonlinear else "not separable"
-        why = "measured data" if found.linear else why
-        why = "several unknowns" if several else why
-        return "ssbroyden", f"{why}, no model given"
-    alternating = model.name in ("cp", "tt") and not problem.data
-    if model.network in FIXED_NETWORKS and found.linear and alternating:
-        return "als", "fixed bases: the problem is linear in every factor"
-    for name, why in found.obstacles.items():
-        return "adam", f"{name!r} is not separable ({why})"
-    count = model.num_parameters(problem.box, len(problem.unknowns))
-    if found.nonlinear and _products_too_large(model):
-        return "adam", f"{found.nonlinear[0]!r} multiplies unknowns of a large rank"
-    if count <= MAX_DENSE:
-        return "ssbroyden", f"a separable residual; {count} parameters"
-    return "lbfgs", f"a separable residual; {count} parameters"
-
-
-def _products_too_large(model: Separable) -> bool:
-    rank = model.rank if isinstance(model.rank, int) else max(model.rank)
-    return rank > (12 if model.name == "cp" else 4)
+    if not problem.data:
+        warnings.warn(
+            f"{owner}: {problem.name!r} has unknown parameters ({names}) and no Data: "
+            "unless its conditions determine them, they stay near where they start",
+            stacklevel=4,
+        )
 
 
 def check(
@@ -256,6 +173,7 @@ def check(
         reason = start.settings.get("reason", reason)
     if method == "auto":
         method, reason = choose_method(problem, model, given, iterative)
+    _check_parameters(owner, problem, method)
     if given and method != "adam":
         raise ValueError(
             f"{owner}: `{given[0]}` belongs to method='adam', got "
@@ -292,7 +210,7 @@ def check(
     _check_key(owner, key, optional=method in FIXED and basis != "random_features")
     _check_model(owner, problem, model, method, basis, size)
     if model is None and method not in FIXED:
-        model = default_model(method, basis, size)
+        model = default_model(method, basis, size, bool(problem.parameters))
     if steps is not None:
         positive_integer(steps, owner, "steps")
     if redraw_every is not None:

@@ -19,7 +19,7 @@ from jaxtyping import Array
 from pinns.conditions import Term
 from pinns.contraction import contract
 from pinns.domain import Box
-from pinns.evaluation import coordinates_at
+from pinns.evaluation import along, coordinates_at
 from pinns.program import Program
 from pinns.separable import Separable
 
@@ -101,7 +101,7 @@ class TermPlan:
                 model, cores, jets, self.program, terms, known, memo
             )
 
-        return self.program.evaluate(hoisted, grid)
+        return self.program.evaluate(hoisted, grid, _given(self.program, jets, cores))
 
     def _slab(self, model, jets, cores, hoisted, weights, memo) -> Array:
         return self.mean(self._values(model, jets, cores, hoisted, memo), weights)
@@ -232,6 +232,23 @@ def _linear_combination(
             contract(model, cores[unknown], group, factor, program.shape, memo[unknown])
         )
     return sum(parts[1:], start=parts[0])
+
+
+def _given(program: Program, jets, cores) -> dict[int, Array]:
+    """Returns the values of parameters on the grid, from their factors or `cores`."""
+    d = len(program.shape)
+    out = {}
+    for index, axes in program.given.items():
+        unknown, orders, selectors = program.leaves[index]
+        if not axes:
+            out[index] = cores[unknown].reshape((1,) * d)
+            continue
+        parts = []
+        for axis in axes:
+            rows = _selected(jets[unknown][axis][orders[axis]], selectors[axis])
+            parts.append(rows.reshape(*along(len(rows), axis, d), -1))
+        out[index] = jnp.sum(math.prod(parts[1:], start=parts[0]), axis=-1)
+    return out
 
 
 def _selected(parts: Sequence[Array], selector: str) -> Array:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from pinns.domain import Box, positive_integer, precision
 from pinns.evaluation import Model, grid_values, scattered_residual, scattered_values
+from pinns.parameters import ENTRY
 from pinns.problem import Problem
 
 
@@ -194,9 +195,10 @@ class Solution:
     def __getitem__(self, unknown: str) -> Evaluator:
         """Returns one unknown by name; ValueError if there is none of that name."""
         if unknown not in self.problem.unknowns:
+            hint = "; what was found for parameters is in `solution.parameters`"
             raise ValueError(
                 f"pinns.Solution: the unknowns are ({', '.join(self.problem.unknowns)})"
-                f", got {unknown!r}"
+                f", got {unknown!r}{hint if self.problem.parameters else ''}"
             )
         zeros = (0,) * self.problem.box.dimension
         return Evaluator(self, self.problem.unknowns.index(unknown), zeros)
@@ -320,6 +322,28 @@ class Solution:
             *grow(self.problem, self.model, self.params, rank, key, scale=scale)
         )
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What was found for the problem's `parameters`: floats, and functions.
+
+        A function is called like the solution, with coordinates of its own axes.
+        """
+        from pinns.inverse import values
+
+        return values(self)
+
+    def parameter_errors(self) -> dict[str, float]:
+        """Returns relative errors of `parameters` whose truth is known, by name."""
+        from pinns.inverse import errors
+
+        return errors(self)
+
+    def uncertainty(self, noise: Any = None, **options: Any):
+        """Returns standard errors of unknown numbers; see `pinns.uncertainty`."""
+        from pinns.inverse import uncertainty
+
+        return uncertainty(self, noise, **options)
+
     def certificate(self, **options: Any):
         """Returns residual, boundary misfit and error bound; see `pinns.certificate`.
 
@@ -347,6 +371,8 @@ class Solution:
     def _remade(self, model: Model, params: Any) -> Solution:
         """Returns the solution with another model; an optimizer starts anew on it."""
         settings = {**self.settings, "remade": True}
+        if ENTRY in self.params:
+            params = {**params, ENTRY: self.params[ENTRY]}
         return replace(
             self, model=model, params=params, settings=settings, optimizer_state=None
         )

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from pinns import problems
 from pinns.domain import precision
+from pinns.evaluation import initial_params
 from pinns.fingerprint import describe_problem
 from pinns.pointwise import MLP
 from pinns.problem import Problem
@@ -64,6 +65,7 @@ def save(solution: Solution, folder: str | Path) -> Path:
             "origin": list(problem.origin) if problem.origin else None,
             "axes": dict(zip(problem.box.names, problem.box.intervals, strict=True)),
             "unknowns": list(problem.unknowns),
+            "parameters": problem.parameters.describe(),
             "groups": list(problem.groups),
             # A built-in problem is known by its options.
             "fingerprint": None if problem.origin else describe_problem(problem),
@@ -189,10 +191,12 @@ def _problem(saved: dict, given: Problem | None, folder: Path) -> Problem:
             f"{given.name!r}"
         )
     actual = dict(zip(given.box.names, given.box.intervals, strict=True))
-    expected = (axes, tuple(saved["unknowns"]), tuple(saved["groups"]))
-    found = (actual, given.unknowns, given.groups)
+    # Folders of earlier versions know no parameters.
+    own = saved.get("parameters", {})
+    expected = (axes, tuple(saved["unknowns"]), own, tuple(saved["groups"]))
+    found = (actual, given.unknowns, given.parameters.describe(), given.groups)
     for what, a, b in zip(
-        ("axes", "unknowns", "loss groups"), expected, found, strict=True
+        ("axes", "unknowns", "parameters", "loss groups"), expected, found, strict=True
     ):
         if a != b:
             raise LoadError(
@@ -248,9 +252,7 @@ def _options(model) -> dict[str, Any]:
 
 def _restore_params(problem: Problem, model, dtype: str, arrays: dict):
     template = jax.eval_shape(
-        lambda key: model.init(
-            key, problem.box, unknowns=len(problem.unknowns), dtype=dtype
-        ),
+        lambda key: initial_params(problem, model, key, dtype),
         jax.random.key(0),
     )
     return _unflatten("params", template, arrays)

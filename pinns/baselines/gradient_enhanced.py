@@ -9,7 +9,7 @@ either.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -58,7 +58,7 @@ def gradient_enhanced(problem: Problem, weight: float = 0.01) -> Problem:
             group=GROUP,
             weight=float(weight),
             selectors=residual.selectors,
-            function=_slope(residual, axis),
+            function=_slope(residual, axis, problem.parameters.axes),
         )
         for axis, name in enumerate(problem.box.names)
     ]
@@ -82,15 +82,20 @@ def _raised(orders: Sequence[int], axis: int) -> tuple[int, ...]:
     return tuple(k + (i == axis) for i, k in enumerate(orders))
 
 
-def _slope(residual: Term, axis: int):
-    """Returns the term function of the residual's derivative along an axis."""
+def _slope(residual: Term, axis: int, partial: Mapping[int, tuple[int, ...]]):
+    """Returns the term function of the residual's derivative along an axis.
+
+    partial: axes of the parameters, which are constant along all others.
+    """
 
     def function(source, coordinates: Sequence[Array]) -> list[Array]:
         leaves = _leaves(residual, coordinates)
         values = [source(*leaf) for leaf in leaves]
         slopes = [
             source(unknown, _raised(orders, axis), selectors)
-            for unknown, orders, selectors in leaves
+            if axis in partial.get(unknown, (axis,))
+            else jnp.zeros_like(value)
+            for (unknown, orders, selectors), value in zip(leaves, values, strict=True)
         ]
 
         def at(values, own):

@@ -86,12 +86,14 @@ def _list(command: List) -> int:
 def _info(command: Info) -> int:
     problem = _problem("pinns info", command.problem, command.option)
     function = problems.PROBLEMS[command.problem]
+    names = ", ".join(problem.parameters.names)
     print(_description(function) + "\n")
     report.print_table(
         ("", ""),
         [
             ("axes", report.axes_text(problem)),
             ("unknowns", ", ".join(problem.unknowns)),
+            *([("unknown parameters", names)] if names else []),
             ("loss terms", ", ".join(problem.groups)),
             ("exact solution", "no" if problem.exact is None else "yes"),
         ],
@@ -206,6 +208,8 @@ def _eval(command: Eval) -> int:
             *report.error_rows("relative L2 error", errors),
             *report.error_rows("L-infinity error", largest),
             *report.certificate_rows(certificate),
+            *report.parameter_rows(solution),
+            *report.uncertainty_rows(solution),
         ],
     )
     print()

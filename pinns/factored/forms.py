@@ -15,6 +15,7 @@ Long runs of equal axes are swept by `lax.scan`: the program does not grow with 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from pinns.factored.coefficients import parameter_core, with_parameters
 from pinns.factored.plan import Family, Form, Plan
 from pinns.separable import Params, Separable
 
@@ -46,11 +48,13 @@ class Side(NamedTuple):
     """One side of an inner product: factor versions per family and run, and cores.
 
     versions: per family one (levels, V, N, *shape) array per run of axes.
-    cores: per family, for Tucker; None otherwise.
+    cores: per family, for Tucker; None otherwise. scales: products of unknown numbers,
+    per family that has any.
     """
 
     versions: dict[Family, list[Array]]
     cores: dict[Family, Array | None]
+    scales: dict[Family, Array]
 
 
 class Forms:
@@ -70,6 +74,7 @@ class Forms:
         self.tucker = model.core_shape(box.dimension) is not None
         self.groups = len(plan.group_weights)
         self.envelope = plan.problem.hard.exponents()
+        self.parameters = plan.problem.parameters
 
     def data(self, dtype) -> Data:
         """Returns the arrays that `side` and the forms need."""
@@ -93,15 +98,24 @@ class Forms:
             unknowns=self.unknowns,
             envelope=self.envelope,
         )
+        joined: Any = stacked
+        if self.parameters.functions:
+            joined = with_parameters(self, params, stacked, data.coordinates)
         versions = {
             family: [
                 self.versions(family, jets, run, data)
-                for jets, run in zip(stacked, self.runs, strict=True)
+                for jets, run in zip(joined, self.runs, strict=True)
             ]
             for family in self.plan.versions
         }
         cores = {family: self._core(params, family) for family in self.plan.versions}
-        return Side(versions, cores)
+        scales = {}
+        for family in self.plan.versions:
+            numbers = [u for u in family if self.parameters.axes.get(u) == ()]
+            values = [self.parameters.scalar(params, u) for u in numbers]
+            if values:
+                scales[family] = math.prod(values[1:], start=values[0])
+        return Side(versions, cores, scales)
 
     def quadratic(self, side: Side, data: Data) -> Float[Array, " g"]:
         """Returns the squared norm of every group, without its known part."""
@@ -109,9 +123,17 @@ class Forms:
         return self._total(forms, side, side, data)
 
     def _known(self, run: range, data: Data) -> Array:
-        known = data.multipliers[()][run[0] : run[-1] + 1]
+        return self._plain((), run, data)
+
+    def _plain(self, family: Family, run: range, data: Data) -> Array:
+        """Returns the known arrays of a family without factors."""
+        known = data.multipliers[family][run[0] : run[-1] + 1]
         shape = self.model.shapes(self.dimension)[run[0]]
         return known.reshape(*known.shape, *(1,) * len(shape))
+
+    def _factors(self, family: Family) -> list[int]:
+        """Returns the members of a family that have factors: all but numbers."""
+        return [u for u in family if self.parameters.axes.get(u) != ()]
 
     def bilinear(self, a: Side, b: Side, data: Data) -> Float[Array, " g"]:
         """Returns the inner products of two residuals, per group, known parts left out.
@@ -123,13 +145,24 @@ class Forms:
         return self._total(forms, a, b, data)
 
     def _total(self, forms: Sequence[Form], a: Side, b: Side, data: Data) -> Array:
-        parts = [self._form(form, a, b, data) for form in forms]
+        parts = []
+        for form in forms:
+            value = self._form(form, a, b, data)
+            for scales, family in ((a.scales, form.left), (b.scales, form.right)):
+                value = value * scales[family] if family in scales else value
+            parts.append(value)
         return sum(parts[1:], start=parts[0])
 
     def _core(self, params: Params, family: Family) -> Array | None:
-        if not family or not self.tucker:
+        members = self._factors(family)
+        if not members or not self.tucker:
             return None
-        cores = [params["core"][unknown] for unknown in family]
+        cores = [
+            parameter_core(self, unknown, params["core"].dtype)
+            if unknown in self.parameters
+            else params["core"][unknown]
+            for unknown in members
+        ]
         total = cores[0]
         for other in cores[1:]:
             total = jnp.kron(total, other)
@@ -139,13 +172,12 @@ class Forms:
         """Returns the factor versions of a family on a run of axes, (l, V, N, *shape).
 
         `jets` holds per order the factors (or any functions) of all unknowns on the
-        axes of the run, (u, l, N, *shape).
+        axes of the run, (u, l, N, *shape), or a list of them if shapes differ.
         """
-        if not family:
-            return self._known(run, data)
+        if not self._factors(family):
+            return self._plain(family, run, data)
         spec = self.plan.versions[family]
         known = data.multipliers[family][run[0] : run[-1] + 1]
-        shape = jets[0].shape[3:]
         out = []
         for v, leaves in enumerate(spec.keys):
             factors = [_rows(jets[order][u], ex) for u, order, ex in leaves]
@@ -153,13 +185,14 @@ class Forms:
             for other in factors[1:]:
                 value = _kron(value, other)
             if spec.multiplied[v]:
-                wide = known[:, v].reshape(*known[:, v].shape, *(1,) * len(shape))
-                value = value * wide
+                own = known[:, v]
+                value = value * own.reshape(*own.shape, *(1,) * (value.ndim - 2))
             out.append(value)
         return jnp.stack(out, axis=1)
 
     def _form(self, form: Form, a: Side, b: Side, data: Data) -> Array:
-        if self.tucker and (form.left or form.right):
+        cores = a.cores[form.left], b.cores[form.right]
+        if any(core is not None for core in cores):
             return self._tucker(form, a, b, data)
         left, right = a.versions[form.left], b.versions[form.right]
         sweep = _transfer if left[0].ndim == 5 else _gram_product

@@ -204,9 +204,9 @@ class FactoredLoss:
     def _too_costly(self, found: Plan, number: int) -> str | None:
         """Says why a term with products of unknowns is cheaper on the grid."""
         families = found.families[number]
-        if max((len(f) for f in families), default=0) < 2:
+        rank = max((self._rank(f) for f in families), default=0)
+        if rank <= self._rank((0,)):
             return None
-        rank = max(self._rank(f) for f in families)
         factored = factored_cost(self.model, rank, self.counts)
         grid = grid_cost(self.model, self.counts)
         if math.prod(self.counts) > GRID_LIMIT or factored <= grid:
@@ -228,9 +228,11 @@ class FactoredLoss:
         )
 
     def _rank(self, family: Family) -> int:
-        ranks = self.model.rank
+        ranks, parameters = self.model.rank, self.problem.parameters
         rank = ranks if isinstance(ranks, int) else max(ranks)
-        return int(rank) ** max(len(family), 1)
+        return math.prod(
+            parameters.rank(u) if u in parameters else int(rank) for u in family
+        )
 
 
 def factored_cost(model: Separable, rank: int, counts: Sequence[int]) -> float:

@@ -38,7 +38,8 @@ from pinns.problem import Problem
 from pinns.program import Program
 
 
-# Unknowns multiplied in a word, sorted; () for known functions.
+# Unknowns multiplied in a word, sorted; () for known functions. Unknown numbers are
+# among them and scale the inner products of the family; they have no factors.
 Family = tuple[int, ...]
 # Per leaf (unknown, derivative order, ends exchanged), and the number of the known
 # array that multiplies, 0 for none.
@@ -217,6 +218,8 @@ class _Builder:
     def __init__(self, problem: Problem, rows: Rows):
         self.problem, self.rows = problem, rows
         self.depth = problem.box.dimension
+        partial = problem.parameters.axes
+        self.numbers_only = {u for u, axes in partial.items() if not axes}
         # Number 0 is the array of ones, which is left out of words.
         self.numbers: dict[bytes, int] = {}
         self.inside: dict[bytes, int] = {}
@@ -252,10 +255,8 @@ class _Builder:
             words: dict[Family, dict[SparseWord, float]] = {}
             for (leaves, muls), coefficient in equation.words.items():
                 keys = [program.leaves[i] for i in leaves]
-                family = tuple(unknown for unknown, _, _ in keys)
-                order = sorted(range(len(keys)), key=lambda i: keys[i])
-                keys = [keys[i] for i in order]
-                family = tuple(sorted(family))
+                family = tuple(sorted(unknown for unknown, _, _ in keys))
+                keys = sorted(k for k in keys if k[0] not in self.numbers_only)
                 numbers = {}
                 for axis, key in muls:
                     if (axis, key) not in placed:
@@ -308,7 +309,8 @@ class _Builder:
         return tuple(word)
 
     def _default(self, family: Family) -> Symbol:
-        return tuple((unknown, 0, False) for unknown in family), 0
+        factors = [u for u in family if u not in self.numbers_only]
+        return tuple((unknown, 0, False) for unknown in factors), 0
 
     def operators(self) -> list[AxisOperator]:
         """Returns the derivatives of single unknowns along single axes."""
@@ -318,7 +320,8 @@ class _Builder:
             if set(instance.selectors[0]) != {"interior"}:
                 continue
             for family, words in instance.words.items():
-                for word, coefficient in words.items() if len(family) == 1 else ():
+                alone = len(family) == 1 and family[0] not in self.problem.parameters
+                for word, coefficient in words.items() if alone else ():
                     factors = {
                         axis: self.arrays[number] if number else None
                         for axis, (_, number) in word

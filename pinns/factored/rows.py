@@ -173,6 +173,7 @@ def separated(
             shape,
             "float64",
             [along(n, k, d) for k, n in enumerate(shape)],
+            problem.parameters.axes,
         )
         found = separate(program, own, tolerance)
     if finite:

@@ -367,14 +367,24 @@ class _Interpreter:
         for (leaves, left), x in a.words.items():
             for (others, right), y in b.words.items():
                 joined = tuple(sorted(leaves + others))
-                if len(joined) > MAX_DEGREE:
+                degree = self._degree(joined)
+                if degree > MAX_DEGREE:
                     raise NotSeparableError(
-                        f"a product of {len(joined)} unknowns; up to {MAX_DEGREE} "
+                        f"a product of {degree} unknowns; up to {MAX_DEGREE} "
                         "are kept factored"
                     )
                 word = (joined, self._joined(left, right))
                 words[word] = words.get(word, 0.0) + x * y
         return SeparableSum(words)
+
+    def _degree(self, leaves: tuple[int, ...]) -> int:
+        """Returns how many functions a word multiplies; of parameters, as many more.
+
+        Unknown numbers do not count: they only scale a word.
+        """
+        given = self.program.given
+        fields = sum(leaf not in given for leaf in leaves)
+        return max(fields, sum(bool(given.get(leaf)) for leaf in leaves))
 
     def _joined(self, left, right):
         muls = dict(left)

@@ -18,6 +18,9 @@ from pinns.problems.klein_gordon import klein_gordon
 from pinns.problems.navier_stokes import navier_stokes
 from pinns.problems.parametric_diffusion import parametric_diffusion
 from pinns.problems.poisson import poisson
+from pinns.problems.unknown_burgers import unknown_burgers
+from pinns.problems.unknown_diffusion import unknown_diffusion
+from pinns.problems.unknown_source import unknown_source
 from pinns.problems.wave1d import wave1d
 
 
@@ -36,6 +39,9 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
         fokker_planck,
         parametric_diffusion,
         harmonic_oscillator,
+        unknown_diffusion,
+        unknown_burgers,
+        unknown_source,
     )
 }
 

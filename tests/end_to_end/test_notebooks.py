@@ -19,6 +19,8 @@ PRINTED = {
         "U-Net: loss",
         "with attention: Dice of the rings",
     ),
+    "inverse_problem": ("by gauss_newton", "standard errors from the truth"),
+    "parametric_pde": ("du/da at the center", "exact 1.2665"),
     "solve_your_own_pde": ("steps/s", "heat in"),
 }
 

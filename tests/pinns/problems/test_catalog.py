@@ -28,6 +28,14 @@ DEFAULTS = {
         "mode": [1, 2], "coefficients": [0.5, 2.0], "hard": False,
     },
     "harmonic_oscillator": {"dimension": 10, "coupling": 0.0, "hard": True},
+    "unknown_diffusion": {
+        "coefficient": "constant", "noise": 0.01, "measurements": 200, "seed": 0,
+    },
+    "unknown_burgers": {
+        "convection": 1.0, "viscosity": 0.1, "noise": 0.01, "measurements": 300,
+        "seed": 0,
+    },
+    "unknown_source": {"noise": 0.01, "measurements": 400, "seed": 0},
 }  # fmt: skip
 OTHER = {
     "klein_gordon": {"velocity": True, "hard": True},
@@ -46,6 +54,14 @@ OTHER = {
         "mode": (3, 1), "coefficients": (1.0, 3.0), "hard": True,
     },
     "harmonic_oscillator": {"dimension": 3, "coupling": 0.5, "hard": False},
+    "unknown_diffusion": {
+        "coefficient": "function", "noise": 0.0, "measurements": 20, "seed": 3,
+    },
+    "unknown_burgers": {
+        "convection": 2.0, "viscosity": 0.3, "noise": 0.1, "measurements": 20,
+        "seed": 3,
+    },
+    "unknown_source": {"noise": 0.05, "measurements": 20, "seed": 3},
 }  # fmt: skip
 each_problem = pytest.mark.parametrize("name", DEFAULTS)
 
@@ -96,7 +112,9 @@ def _statement(problem):
     leaf = jnp.full(3, 0.7)
     residual = problem.residual_values(lambda _, o: leaf * (1 + o[0]), points)
     flags = problem.hard.exponents()
+    data = [(c.points, c.values) for _, c in problem.data]
     parts = [problem.box, problem.groups, residual, problem.exact[0](*points), flags]
+    parts.append(data)
     return d, [str(part) for part in parts]
 
 
@@ -179,9 +197,7 @@ def test_wrong_options_are_refused(name, options, message):
 
 
 def test_unknown_names_are_refused():
-    message = (
-        r"`name` must be one of klein_gordon, .*, harmonic_oscillator, got 'euler'"
-    )
+    message = r"`name` must be one of klein_gordon, .*, unknown_source, got 'euler'"
     with pytest.raises(ValueError, match=message):
         problems.create("euler")
     message = r"poisson has no option 'rank', its options are dimension, hard$"
