@@ -26,7 +26,7 @@ import numpy as np
 from pinns.conditions import Term
 from pinns.domain import positive_integer, positive_number, precision
 from pinns.error_bound import NoBoundError, Stability, stability
-from pinns.evaluation import Model, scattered_misfit
+from pinns.evaluation import Model, initial_params, scattered_misfit
 from pinns.factored import FactoredLoss
 from pinns.factored.loss import grid_cost
 from pinns.losses import GridLoss
@@ -282,10 +282,7 @@ def _compiled(problem: Problem, model: Model, loss: Any, data: Any) -> Callable:
         return loss(params, data)[1]
 
     key = jax.random.key(0)
-    unknowns = len(problem.unknowns)
-    struct = jax.eval_shape(
-        lambda: model.init(key, problem.box, unknowns=unknowns, dtype="float64")
-    )
+    struct = jax.eval_shape(lambda: initial_params(problem, model, key, "float64"))
     compiled = jax.jit(groups).lower(struct, data).compile(QUICK)
     return lambda params: compiled(params, data)
 

@@ -186,6 +186,8 @@ def scattered_residual(
     jets = _jets(problem, model, params, columns, highest)
 
     def source(unknown, orders):
+        if unknown in problem.parameters:
+            return problem.parameters.value(params, unknown, orders, columns)
         return _scattered(problem, model, params, columns, jets, unknown, orders)
 
     return problem.residual_values(source, columns)

@@ -173,11 +173,10 @@ def trace(
 
     inputs = [jax.ShapeDtypeStruct(leaf_shape(key), dtype) for key in leaves]
     closed = jax.make_jaxpr(run)(structs, inputs)
-    given = {i: partial[k[0]] for i, k in enumerate(leaves) if k[0] in partial}
-    return _build(closed, shape, leaves, len(structs), given)
+    return _build(closed, shape, leaves, len(structs), partial)
 
 
-def _build(closed, shape: Shape, leaves, num_coordinates: int, given) -> Program:
+def _build(closed, shape: Shape, leaves, num_coordinates: int, partial) -> Program:
     flat = _Flattener()
     inputs = [flat.fresh(v) for v in closed.jaxpr.invars]
     constants = {
@@ -193,6 +192,7 @@ def _build(closed, shape: Shape, leaves, num_coordinates: int, given) -> Program
     kept = kept or list(range(len(leaves)))
     leaves = tuple(leaves[i] for i in kept)
     leaf_ids = [leaf_ids[i] for i in kept]
+    given = {i: partial[k[0]] for i, k in enumerate(leaves) if k[0] in partial}
     known, varies_first = set(constants) | set(coordinates), set(coordinates[:1])
     within = known | {leaf_ids[i] for i in given}
     for operation in flat.operations:
