@@ -74,6 +74,7 @@ class System:
         start: tuple[int, Sequence[np.ndarray]] | None = None,
     ):
         self.owner, self.problem, self.axes = owner, problem, list(axes)
+        self.correction = False
         self.interior = found[0]
         self.dimension = len(self.axes)
         self.nodes = [axis.nodes for axis in self.axes]
@@ -116,6 +117,7 @@ class System:
         for name in ("operator", "full", "sum", "inverse", "_known"):
             other.__dict__.pop(name, None)
         other.interior, other.lift = interior, core
+        other.correction = True
         return other
 
     @property
@@ -148,8 +150,11 @@ class System:
     def magnitude(self, right: np.ndarray) -> float:
         """Returns the size that residuals are measured by: of all that is known.
 
-        The lift may solve the equation already; `right` then is rounding noise.
+        The lift may solve the equation already; `right` then is rounding noise. Of a
+        correction, `right` is the residual that it is to take away.
         """
+        if self.correction:
+            return float(np.linalg.norm(right))
         return float(np.linalg.norm(right) + np.linalg.norm(self._known))
 
     @cached_property
