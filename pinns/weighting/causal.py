@@ -92,15 +92,19 @@ class Causal(Scheme):
             exceed `threshold`.
         threshold: see `epsilon`.
         stop: end training when all weights exceed the threshold at the last tolerance.
+        axis: name of the axis that the weights run along, for problems without a time;
+            by default that of the `Initial` conditions.
 
     Raises:
         ValueError: a tolerance that is not positive, tolerances that do not ascend, a
-            threshold outside (0, 1). TypeError: `stop` is not True or False.
+            threshold outside (0, 1). TypeError: `stop` is not True or False, `axis` no
+            name.
     """
 
     epsilon: float | tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
     threshold: float = 0.99
     stop: bool = False
+    axis: str | None = None
 
     name: ClassVar[str] = "causal"
 
@@ -122,6 +126,11 @@ class Causal(Scheme):
             )
         if not isinstance(self.stop, bool):
             raise TypeError(f"{owner}: `stop` must be True or False, got {self.stop!r}")
+        if self.axis is not None and not isinstance(self.axis, str):
+            raise TypeError(
+                f"{owner}: `axis` must be the name of an axis or None, "
+                f"got {self.axis!r}"
+            )
 
     @property
     def tolerances(self) -> tuple[float, ...]:
@@ -131,7 +140,9 @@ class Causal(Scheme):
     def check(self, owner: str, problem: Problem, redraw_every: int | None) -> None:
         """Raises ValueError for a problem that no `Initial` gives a time axis."""
         del redraw_every
-        if time_axis(problem) is None:
+        if self.axis is not None:
+            problem.box.axis(self.axis, owner=f"{owner}: `axis` of weighting='causal'")
+        elif time_axis(problem) is None:
             titles = [c.group(problem.box) for c in problem.conditions]
             raise ValueError(
                 f"{owner}: weighting='causal' needs pinns.Initial conditions on one "
@@ -145,7 +156,7 @@ class Causal(Scheme):
     def total(self, loss, params, trained, prepared, state, key) -> Weighed:
         del trained, key
         problem = loss.problem
-        axis = problem.box.axis(time_axis(problem))
+        axis = problem.box.axis(self.axis or time_axis(problem))
         reduction, shares = profile(loss, prepared, axis)
         count = problem.equations  # their terms come first
         reductions = dict.fromkeys(range(count), reduction)

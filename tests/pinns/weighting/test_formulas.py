@@ -135,6 +135,7 @@ BAD = [
     (lambda: Causal(epsilon=(1.0, 0.1)), ValueError, "`epsilon` must ascend.* 0.1"),
     (lambda: Causal(epsilon=()), ValueError, r"`epsilon` must ascend.* got \(\)"),
     (lambda: Causal(threshold=1.0), ValueError, "`threshold` .* between 0 and 1"),
+    (lambda: Causal(axis=0), TypeError, "`axis` must be the name of an axis .* got 0"),
     (lambda: Causal(stop=1), TypeError, "`stop` must be True or False, got 1"),
     (lambda: GradientNorm(every=0), ValueError, "GradientNorm: `every` must be a posi"),
     (lambda: GradientNorm(decay=1.0), ValueError, "`decay` must be a number from 0"),

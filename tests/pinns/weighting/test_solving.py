@@ -96,6 +96,16 @@ def test_two_devices_equal_one(name):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
+def test_causal_weights_along_a_named_axis_need_no_initial_condition():
+    """With the time named nothing changes; without conditions on it, L_0 is zero."""
+    options = {"weighting": Causal(epsilon=2.0, axis="t"), "steps": 3}
+    named, found = run(**options), run(weighting=Causal(epsilon=2.0), steps=3)
+    np.testing.assert_array_equal(named.history.loss, found.history.loss)
+    free = run(the_problem=heat(NO_TIME), **options)
+    assert free.settings["weighting"]["axis"] == "t"
+    assert free.history.loss[0] < free.history.groups[0].sum()
+
+
 def test_redrawn_points_and_own_optimizers_are_fine():
     options = {"optimizer": optax.sgd(1e-3), "redraw_every": 5}
     assert np.isfinite(run(weighting="causal", **options).history.loss).all()
@@ -116,6 +126,10 @@ BAD = [
     (
         {"weighting": "causal", "the_problem": heat(NO_TIME)},
         r"weighting='causal' needs pinns.Initial .* got dirichlet\(t, x\)",
+    ),
+    (
+        {"weighting": Causal(axis="z")},
+        "`axis` of weighting='causal': unknown axis 'z', the axes are t, x",
     ),
     (
         {"weighting": "causal", "the_problem": heat([])},
