@@ -43,6 +43,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -93,9 +94,9 @@ NOTES = (
     + "; ".join(f"{name}: {what}" for name, what in FAULTS.items())
     + ". The paper's figures that stand with them were made with the fault",
     "pointwise networks: three hidden layers of 64, glorot_normal, tanh (the paper "
-    "does not say); g_pinn: weight 0.01; sa_pinn: mask l^2, weights by an Adam of 5e-3; "
-    "causal_pinn: tolerances 0.01 to 100, along t, and for Helmholtz, which has no "
-    "time, along x",
+    "does not say); g_pinn: weight 0.01; sa_pinn: mask l^2, weights by an Adam of "
+    "5e-3; causal_pinn: tolerances 0.01 to 100, along t, and for Helmholtz, which has "
+    "no time, along x",
     "load: what else the machine did, as the mean number of running processes when the "
     "last run of the row began; above half the cores, iterations per second are marked",
     "Klein-Gordon has no initial velocity, as in the paper: under-determined",
@@ -114,7 +115,9 @@ def model(case: Case) -> Separable | MLP:
     three = case.problem != "poisson"
     normal = case.model == "tucker" or (case.model == "cp" and three)
     initializer = "glorot_normal" if normal else "glorot_uniform"
-    return separable.MODELS[case.model](rank=case.rank, initializer=initializer)
+    return separable.MODELS[case.model](
+        rank=int(case.rank or 0), initializer=initializer
+    )
 
 
 def problem(case: Case) -> Problem:
@@ -150,15 +153,23 @@ def _own_source(u):
     return u.d("x", 2) + u.d("y", 2) + u.d("z", 2) + float(scale) * u
 
 
-def recipe(case: Case, stated: Problem) -> baselines.Recipe:
+class Chosen(NamedTuple):
+    """What is solved, with what, and options of `pinns.solve`."""
+
+    problem: Problem
+    model: Separable | MLP
+    options: dict[str, Any]
+
+
+def recipe(case: Case, stated: Problem) -> Chosen:
     """Returns problem, model and options of `pinns.solve`."""
     chosen = model(case)
     if not isinstance(chosen, MLP):
-        return baselines.Recipe(stated, chosen, {"method": "adam", "loss": "grid"})
+        return Chosen(stated, chosen, {"method": "adam", "loss": "grid"})
     if case.model == "causal_pinn" and case.problem == "helmholtz":
         causal = weighting.Causal(axis="x")
-        return baselines.causal_pinn(stated, chosen, weighting=causal)
-    return baselines.BASELINES[case.model](stated, chosen)
+        return Chosen(*baselines.causal_pinn(stated, chosen, weighting=causal))
+    return Chosen(*baselines.BASELINES[case.model](stated, chosen))
 
 
 def _reordered(stated: Problem, names: Sequence[str]) -> Callable[..., jax.Array]:

@@ -99,10 +99,23 @@ class FaceCondition(Condition):
             )
 
     def faces(self, box: Box) -> list[tuple[int, str]]:
-        """Returns (axis, selector) pairs; ValueError for an axis the box lacks."""
+        """Returns (axis, selector) pairs; ValueError for an axis without faces."""
         names = box.names if self.axes is None else self.axes
-        selector = "ends" if self.side == "both" else self.side
-        return [(box.axis(name, owner=self.owner), selector) for name in names]
+        side = "ends" if self.side == "both" else self.side
+        found = []
+        for name in names:
+            axis, selector = box.axis(name, owner=self.owner), box.face(name, side)
+            if selector is not None:
+                found.append((axis, selector))
+            elif self.axes is not None:
+                which = "" if self.side == "both" else f"{self.side} "
+                raise ValueError(
+                    f"{self.owner}: axis {name!r} has no {which}face in {box!r}: it is "
+                    "closed there, or its end is a point or an axis of the domain"
+                )
+        if not found:
+            raise ValueError(f"{self.owner}: {box!r} has no {self.side} faces")
+        return found
 
     def group(self, box: Box) -> str:
         names = [box.names[axis] for axis, _ in self.faces(box)]
@@ -352,17 +365,17 @@ class Data(Condition):
             values = np.asarray(jax.device_get(self.values), dtype=np.float64)
         except (TypeError, ValueError):
             raise TypeError(
-                "pinns.Data: expected numeric `points` (N, d) and `values` (N,), got "
-                f"{type(self.points).__name__} and {type(self.values).__name__}"
+                f"{self.owner}: expected numeric `points` (N, d) and `values` (N,), "
+                f"got {type(self.points).__name__} and {type(self.values).__name__}"
             ) from None
         if points.ndim != 2 or values.shape != points.shape[:1] or not len(points):
             raise ValueError(
-                "pinns.Data: expected `points` (N, d) and `values` (N,) with N >= 1, "
-                f"got {points.shape} and {values.shape}"
+                f"{self.owner}: expected `points` (N, d) and `values` (N,) with "
+                f"N >= 1, got {points.shape} and {values.shape}"
             )
         if not (np.isfinite(points).all() and np.isfinite(values).all()):
             raise ValueError(
-                "pinns.Data: `points` and `values` must be finite, got NaN or Inf"
+                f"{self.owner}: `points` and `values` must be finite, got NaN or Inf"
             )
         _set(self, points=points, values=values)
 
@@ -373,7 +386,7 @@ class Data(Condition):
         """Raises ValueError if the points do not fit the box."""
         if self.points.shape[1] != box.dimension:
             raise ValueError(
-                f"pinns.Data: `points` must have {box.dimension} columns "
+                f"{self.owner}: `points` must have {box.dimension} columns "
                 f"({', '.join(box.names)}), got shape {self.points.shape}"
             )
         lower, upper = np.asarray(box.intervals).T
@@ -382,7 +395,7 @@ class Data(Condition):
         if not inside.all():
             row = int(np.argmin(inside.all(axis=1)))
             raise ValueError(
-                f"pinns.Data: point {row} lies outside {box!r}: {self.points[row]}"
+                f"{self.owner}: point {row} lies outside {box!r}: {self.points[row]}"
             )
 
 
@@ -469,7 +482,8 @@ def _face_function(box, unknown, axis, selector, target, alpha, beta):
         if beta is not None:
             normal = jnp.asarray(signs, coordinates[axis].dtype)
             normal = normal.reshape(coordinates[axis].shape)
-            outward = normal * source(unknown, _unit(box, axis, 1), selectors)
+            slope = source(unknown, _unit(box, axis, 1), selectors)
+            outward = box.outward(axis, normal * slope, coordinates)
             total = _scaled(beta, outward, coordinates) + total
         return [total]
 

@@ -7,11 +7,12 @@ axes, and `AxisPoints` holds the coordinates of one axis with its quadrature wei
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,8 @@ from jaxtyping import Array, Float
 from jaxcore.sampling import quadrature, random
 
 
+TIME = "t"
+FRAMES = ("axes", "cartesian")
 SAMPLINGS = ("uniform", "stratified", "chebyshev", "gauss_legendre", "equispaced")
 _RANDOM = {"uniform": random.uniform, "stratified": random.stratified}
 _FIXED = {
@@ -82,9 +85,85 @@ class Box:
         dimension = positive_integer(dimension, "pinns.Box.cube", "dimension")
         return cls(**{f"{prefix}{i + 1}": interval for i in range(dimension)})
 
+    # What a box in other coordinates has besides, see `pinns.mapped`.
+    physical_names: tuple[str, ...] = ()
+    periodic: tuple[str, ...] = ()
+
     @property
     def dimension(self) -> int:
         return len(self.names)
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """Axes that are no time: all but `t`."""
+        return tuple(name for name in self.names if name != TIME)
+
+    def face(self, name: str, side: str) -> str | None:
+        """Returns which ends of an axis are boundary, of those asked for; or None.
+
+        Args:
+            side: `"lower"`, `"upper"` or `"ends"`, both.
+        """
+        self.axis(name)
+        return side
+
+    def physical(self, coordinates: Sequence[Array]) -> list[Array]:
+        """Returns the coordinates of `physical_names`: none in a plain box."""
+        del coordinates
+        return []
+
+    def from_physical(self, points: Array) -> Array:
+        """Returns the coordinates of physical points: the same in a plain box."""
+        return points
+
+    def volume(self, coordinates: Sequence[Array]) -> list[Array] | None:
+        """Returns one factor (n,) per axis of the volume element; None if it is 1."""
+        del coordinates
+        return None
+
+    def density(self, coordinates: Sequence[Array]) -> Array | None:
+        """Returns the weight of points in norms, the volume; None if it is 1."""
+        factors = self.volume(coordinates)
+        return None if factors is None else math.prod(factors[1:], start=factors[0])
+
+    def inside(self, coordinates: Sequence[Array]) -> Array | None:
+        """Returns which points belong to the domain; None if all do."""
+        del coordinates
+        return None
+
+    def outward(self, axis: int, slope: Any, coordinates: Sequence[Array]) -> Any:
+        """Returns the derivative per unit length of one per unit of the axis."""
+        del axis, coordinates
+        return slope
+
+    def laplacian(self, u: Any, coordinates: Sequence[Array] = ()) -> Any:
+        """Returns the sum of second derivatives of a field along all axes but `t`."""
+        del coordinates
+        total = u.d(self.space[0], 2)
+        for name in self.space[1:]:
+            total = total + u.d(name, 2)
+        return total
+
+    def gradient(
+        self, u: Any, coordinates: Sequence[Array] = (), frame: str = "axes"
+    ) -> tuple:
+        """Returns the derivatives of a field per unit length, along all axes but `t`.
+
+        Args:
+            frame: `"axes"` or `"cartesian"`, which is the same in a plain box.
+        """
+        del coordinates
+        check_frame(frame)
+        return tuple(u.d(name) for name in self.space)
+
+    def with_interval(self, name: str, interval: Sequence[float]) -> Box:
+        """Returns the box with another interval on one axis."""
+        position = self.axis(name)
+        changed = copy.copy(self)
+        intervals = list(self.intervals)
+        intervals[position] = _interval(name, interval)
+        changed.intervals = tuple(intervals)
+        return changed
 
     def axis(self, name: str, *, owner: str = "pinns.Box") -> int:
         """Returns the position of axis `name`; ValueError if there is none."""
@@ -98,7 +177,7 @@ class Box:
         return self.intervals[self.axis(name)]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Box) and (self.names, self.intervals) == (
+        return type(self) is type(other) and (self.names, self.intervals) == (
             other.names,
             other.intervals,
         )
@@ -216,6 +295,15 @@ class Box:
                 )
             return tuple(value)
         return (value,) * self.dimension
+
+
+def check_frame(frame: str) -> None:
+    """Raises ValueError unless it is one of `FRAMES`."""
+    if frame not in FRAMES:
+        raise ValueError(
+            f"pinns.Field.gradient: `frame` must be one of {', '.join(FRAMES)}, "
+            f"got {frame!r}"
+        )
 
 
 def precision(dtype: str):

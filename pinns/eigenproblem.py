@@ -54,6 +54,11 @@ class Eigenproblem(Problem):
             raise ValueError(
                 f"pinns.Eigenproblem: `energy` must be a finite number, got {energy!r}"
             )
+        if getattr(box, "physical_names", ()):
+            raise ValueError(
+                "pinns.Eigenproblem: the quotient is an integral over a plain "
+                f"pinns.Box, got {box!r}"
+            )
         self.energy = number
 
         @functools.wraps(operator)

@@ -251,6 +251,8 @@ def _parts(program, found: Separation, d: int) -> dict[tuple[int, int], np.ndarr
 def _time(problem: Problem, parts: Mapping) -> int | None:
     """Returns the axis with an initial condition, after checking all conditions."""
     box = problem.box
+    if box.physical_names:
+        raise NoBoundError(f"bounds are for plain boxes, this is {box!r}")
     ends: set[tuple[int, str]] = set()
     times: set[int] = set()
     for condition in problem.conditions:

@@ -36,12 +36,14 @@ class Symbolic(NamedTuple):
     """A polynomial in leaves, where their values come from, and the box.
 
     partial: axes of the unknowns that vary along some axes only, by their number.
+    coordinates: of the points, one array per axis, where they are known.
     """
 
     source: LeafSource
     box: Box
     polynomial: Polynomial
     partial: Mapping[int, tuple[int, ...]] = MappingProxyType({})
+    coordinates: tuple[Array, ...] = ()
 
 
 @jax.tree_util.register_pytree_node_class
@@ -67,10 +69,12 @@ class Field:
         box: Box,
         index: int,
         partial: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
+        coordinates: Any = (),
     ) -> Field:
         """Returns the field of one unknown; `partial` as in `Symbolic`."""
         leaf = (index, (0,) * box.dimension)
-        return cls(Symbolic(source, box, {(leaf,): 1.0}, partial))
+        symbolic = Symbolic(source, box, {(leaf,): 1.0}, partial, tuple(coordinates))
+        return cls(symbolic)
 
     def d(self, axis: str, order: int = 1) -> Field:
         """Returns the derivative of the given order along the named axis.
@@ -90,12 +94,60 @@ class Field:
             raise ValueError(
                 f"pinns.Field.d: `order` must be a positive integer, got {order!r}"
             )
-        polynomial, partial = self._symbolic.polynomial, self._symbolic.partial
-        position = self._symbolic.box.axis(axis, owner="pinns.Field.d")
+        box, polynomial = self._symbolic.box, self._symbolic.polynomial
+        partial = self._symbolic.partial
+        if axis in box.physical_names:
+            raise ValueError(
+                f"pinns.Field.d: {axis!r} is no axis of {box!r}; derivatives along "
+                f"({', '.join(box.physical_names)}) are those of "
+                "u.gradient('cartesian'), and u.laplacian() is their sum"
+            )
+        position = box.axis(axis, owner="pinns.Field.d")
         constant = {u for u, axes in partial.items() if position not in axes}
         for _ in range(order):
             polynomial = _differentiate(polynomial, position, constant)
         return Field(self._symbolic._replace(polynomial=polynomial))
+
+    def laplacian(self) -> Field:
+        """Returns the Laplacian in space: over all axes but `t`.
+
+        In a plain box the sum of second derivatives, in a mapped one that of its
+        coordinates: in polar ones `u_rr + u_r / r + u_pp / r^2`, whose value can not be
+        differentiated once more.
+
+        Raises:
+            ValueError: a field that has values only.
+
+        Example:
+            >>> import pinns
+            >>> ring = pinns.Annulus(r=(1.0, 2.0))
+            >>> pinns.Problem(ring, lambda u: u.laplacian() - 1.0).groups
+            ('residual', 'periodic(theta)')
+        """
+        symbolic = self._differentiable("laplacian")
+        return symbolic.box.laplacian(self, symbolic.coordinates)
+
+    def gradient(self, frame: str = "axes") -> tuple[Field, ...]:
+        """Returns the derivatives per unit length in space, over all axes but `t`.
+
+        Args:
+            frame: `"axes"`: along the axes of the box, in polar coordinates
+                `(u_r, u_p / r)`; `"cartesian"`: along those of the physical space.
+
+        Raises:
+            ValueError: a field that has values only, or no such frame.
+        """
+        symbolic = self._differentiable("gradient")
+        return symbolic.box.gradient(self, symbolic.coordinates, frame)
+
+    def _differentiable(self, what: str) -> Symbolic:
+        if self._symbolic is None:
+            raise ValueError(
+                f"pinns.Field.{what}: this field has values only, because it was "
+                "combined with an array or a jnp function; take derivatives of the "
+                "unknowns first"
+            )
+        return self._symbolic
 
     @property
     def values(self) -> Array:
@@ -202,7 +254,7 @@ def _polynomial(value: Any) -> Polynomial | None:
 
 
 def _evaluate(symbolic: Symbolic) -> Array:
-    source, box, polynomial, _ = symbolic
+    source, box, polynomial = symbolic[:3]
     total: Any = 0.0
     for leaves, coefficient in polynomial.items():
         value: Any = coefficient

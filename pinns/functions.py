@@ -66,7 +66,7 @@ def coordinate_arguments(
 
     Args:
         function: the user's function.
-        box: the domain.
+        box: the domain; numbers from its dimension on are its physical coordinates.
         owner: named in the error.
         skip: leading parameters that are not coordinates (the unknowns).
         others: names that may stand among the coordinates; they are returned as such.
@@ -76,7 +76,8 @@ def coordinate_arguments(
     """
     names, variadic = parameter_names(function, owner)
     names = names[skip:]
-    allowed = (*box.names, *others)
+    known = (*box.names, *box.physical_names)
+    allowed = (*known, *others)
     for name in names:
         if name not in allowed:
             what = "neither an axis of the box nor a parameter"
@@ -85,10 +86,18 @@ def coordinate_arguments(
                 f"{owner}: argument {name!r} is {what}; expected arguments among "
                 f"({', '.join(allowed)}), got ({', '.join(names)})"
             )
-    taken = tuple(n if n in others else box.names.index(n) for n in names)
+    taken = tuple(n if n in others else known.index(n) for n in names)
     if not variadic:
         return taken
     return taken + tuple(i for i in range(box.dimension) if i not in taken)
+
+
+def chosen(box: Box, coordinates: Sequence[Array], axes: Sequence[int]) -> list[Array]:
+    """Returns the coordinates of `coordinate_arguments`, physical ones computed."""
+    if all(i < box.dimension for i in axes):
+        return [coordinates[i] for i in axes]
+    every = [*coordinates, *box.physical(coordinates)]
+    return [every[i] for i in axes]
 
 
 def bind_coordinates(
@@ -110,7 +119,8 @@ def bind_coordinates(
     if not callable(value):
         raise TypeError(
             f"{owner}: `{name}` must be a number or a function of the coordinates "
-            f"({', '.join(box.names)}), got {type(value).__name__}"
+            f"({', '.join((*box.names, *box.physical_names))}), "
+            f"got {type(value).__name__}"
         )
     return _Bound(value, coordinate_arguments(value, box, owner), box, owner)
 
@@ -166,7 +176,7 @@ class _Bound:
     def __call__(self, *coordinates: Array) -> Array:
         shape = jnp.broadcast_shapes(*(jnp.shape(c) for c in coordinates))
         with explained(self.owner, "function", shape):
-            value = self.function(*(coordinates[i] for i in self.axes))
+            value = self.function(*chosen(self.box, coordinates, self.axes))
         return broadcast(value, shape, coordinates[0].dtype, self.owner)
 
 

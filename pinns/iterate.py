@@ -21,8 +21,10 @@ from pinns.fingerprint import describe_optimizer, describe_problem
 from pinns.losses import GridLoss
 from pinns.problem import Problem
 from pinns.progress import Progress
+from pinns.scattered import ADAPT_EVERY, ADAPTIVE, PointLoss, compiled_draw
 from pinns.settings import Settings, check_grid
 from pinns.solution import History, Solution, error_grid, measure
+from pinns.solvers.adaptive import AdaptiveFirstOrder
 from pinns.solvers.first_order import FirstOrder, State, as_task
 from pinns.solvers.gauss_newton import GaussNewton
 from pinns.solvers.quasi_newton import QuasiNewton
@@ -37,6 +39,8 @@ SIGINT_CODE = 130
 NEVER = 2**31 - 1
 # What the key is folded with for the random parts of a weighting scheme.
 WEIGHTING = 7
+# The same for points that follow the residual.
+ADAPTING = 11
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -104,6 +108,10 @@ class Run:
         problem, settings = self.problem, self.settings
         model: Any = self.model
         key = jax.random.fold_in(self.key_points, self._draw_index(self.first))
+        if settings.loss == "points":
+            points = PointLoss(problem, model, settings.counts[0], settings.dtype)
+            self.prepare = compiled_draw(points, settings.samplings[0])
+            return points, self.prepare(key)
         if settings.loss == "grid":
             scheme = settings.weighting
             grid = GridLoss(
@@ -134,6 +142,13 @@ class Run:
             key = jax.random.fold_in(self.key, WEIGHTING)
             return WeightedFirstOrder(
                 self.loss, self.optimizer, self.settings.weighting, key
+            )
+        kind = self.settings.samplings[0]
+        if kind in ADAPTIVE:
+            key = jax.random.fold_in(self.key, ADAPTING)
+            every = self.settings.redraw_every or ADAPT_EVERY
+            return AdaptiveFirstOrder(
+                self.loss, self.optimizer, kind, every, key, lambda: self.prepared
             )
         if method == "adam":
             return FirstOrder(self.loss, self.optimizer)
@@ -180,7 +195,9 @@ class Run:
 
     def _fit(self, bar: Progress) -> None:
         settings = self.settings
-        every = settings.redraw_every
+        every = (
+            None if self.settings.samplings[0] in ADAPTIVE else settings.redraw_every
+        )
         engine = settings.engine
         rows, axes = None, None
         if engine.count > 1:
@@ -279,7 +296,8 @@ class Run:
 
     def _draw_index(self, step: int) -> int:
         every = self.settings.redraw_every
-        return 0 if every is None else step // every
+        adaptive = self.settings.samplings[0] in ADAPTIVE
+        return 0 if every is None or adaptive else step // every
 
     def _read(self, step: int, rows: slice) -> Any:
         """Returns what the loss has prepared for the points of a step."""

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pinns.conditions import Condition, Data, Initial
-from pinns.domain import Box, positive_integer, real_number
+from pinns.domain import positive_integer, real_number
 from pinns.evaluation import Model
 from pinns.nonlinear import NotConvergedError
 from pinns.problem import Problem
@@ -424,8 +424,7 @@ def _window(
 ) -> Problem:
     """Returns the problem of one window, from the end of the solution before."""
     name = problem.box.names[k]
-    intervals = dict(zip(problem.box.names, problem.box.intervals, strict=True))
-    box = Box(**{**intervals, name: (a, b)})
+    box = problem.box.with_interval(name, (a, b))
     conditions: list[Condition] = []
     for condition in problem.conditions:
         if isinstance(condition, Initial) and condition.axis == name:

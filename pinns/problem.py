@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from pinns.conditions import Condition, Data, Term
+from pinns.conditions import Condition, Data, Periodic, Term
 from pinns.derivatives import partial
 from pinns.domain import Box, positive_integer, positive_number
 from pinns.field import Field, LeafSource
@@ -19,6 +19,7 @@ from pinns.functions import (
     UnfitArrayError,
     bind_coordinates,
     broadcast,
+    chosen,
     coordinate_arguments,
     explained,
     parameter_names,
@@ -110,7 +111,8 @@ class Problem:
                 f"pinns.Problem: `conditions` must be a list of conditions, "
                 f"got one condition, {conditions!r}"
             )
-        self.conditions = tuple(_told_apart(box, conditions))
+        closed = [*conditions, *self._closing(conditions)]
+        self.conditions = tuple(_told_apart(box, closed))
         indexed = [(self._unknown_of(c), c) for c in self.conditions]
         hard = [(i, c) for i, c in indexed if getattr(c, "hard", False)]
         self._check_hard(hard)
@@ -135,12 +137,18 @@ class Problem:
         names += [c.group(self.box) for _, c in self.data]
         return tuple(dict.fromkeys(names))
 
-    def fields(self, source: LeafSource) -> list[Field]:
+    def fields(
+        self, source: LeafSource, coordinates: Sequence[Array] = ()
+    ) -> list[Field]:
         """Returns one field per unknown over the given source of leaf values."""
-        return [self._field(source, i) for i in range(len(self.unknowns))]
+        count = len(self.unknowns)
+        return [self._field(source, i, coordinates) for i in range(count)]
 
-    def _field(self, source: LeafSource, number: int) -> Field:
-        return Field.unknown(source, self.box, number, self.parameters.axes)
+    def _field(
+        self, source: LeafSource, number: int, coordinates: Sequence[Array] = ()
+    ) -> Field:
+        axes = self.parameters.axes
+        return Field.unknown(source, self.box, number, axes, coordinates)
 
     def lift_values(
         self, unknown: int, orders: Sequence[int], coordinates: Sequence[Array]
@@ -160,13 +168,16 @@ class Problem:
             coordinates: arrays that broadcast against each other, one per axis.
         """
         shape = jnp.broadcast_shapes(*(c.shape for c in coordinates))
+        which = self._arguments_of_residual
+        axes = [i for i in which if not isinstance(i, str)]
+        placed = iter(chosen(self.box, coordinates, axes))
         arguments = [
-            *self.fields(source),
+            *self.fields(source, coordinates),
             *(
-                self._field(source, self.parameters.number(which))
-                if isinstance(which, str)
-                else coordinates[which]
-                for which in self._arguments_of_residual
+                self._field(source, self.parameters.number(i), coordinates)
+                if isinstance(i, str)
+                else next(placed)
+                for i in which
             ),
         ]
         try:
@@ -248,6 +259,22 @@ class Problem:
             selectors=selectors,
             function=function,
         )
+
+    def _closing(self, conditions: Sequence[Condition]) -> list[Condition]:
+        """Returns the periodicity that the domain has and nobody stated."""
+        several = len(self.unknowns) > 1
+        stated = {
+            (axis, c.unknown or self.unknowns[0])
+            for c in conditions
+            if isinstance(c, Periodic)
+            for axis in c.axes
+        }
+        return [
+            Periodic(axis, unknown=unknown if several else None)
+            for axis in self.box.periodic
+            for unknown in self.unknowns
+            if (axis, unknown) not in stated
+        ]
 
     def _unknown_of(self, condition: Any) -> int:
         if not isinstance(condition, Condition):

@@ -11,9 +11,11 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from pinns.scattered import SCATTERED
 from pinns.settings import ITERATIVE, LearningRate
 from pinns.solution import Solution
 from pinns.solve import solve
+from pinns.solvers.adaptive import AdaptiveState
 from pinns.solvers.weighted import WeightedState
 from pinns.weighting.choice import restored
 
@@ -76,13 +78,18 @@ def resume(
         _check_state(solution, learning_rate, optimizer)
     if sampling is None:
         names = solution.problem.box.names
-        sampling = dict(zip(names, settings["sampling"], strict=True))
+        sampling = settings["sampling"][0]
+        if sampling not in SCATTERED:
+            sampling = dict(zip(names, settings["sampling"], strict=True))
+    kept = settings["points"]
+    if isinstance(sampling, str) and sampling in SCATTERED:
+        kept = kept[0]
     return solve(
         solution.problem,
         solution.model,
         settings["method"],
         key=saved_key(settings) if key is None else key,
-        points=settings["points"] if points is None else points,
+        points=kept if points is None else points,
         steps=steps,
         learning_rate=learning_rate,
         optimizer=optimizer,
@@ -90,7 +97,7 @@ def resume(
         redraw_every=settings["redraw_every"] if redraw_every is None else redraw_every,
         seconds=seconds,
         dtype=solution.dtype,
-        loss=settings.get("loss", "grid"),
+        loss="auto" if sampling in SCATTERED else settings.get("loss", "grid"),
         weighting=restored(settings.get("weighting")),
         progress=progress,
         throw=throw,
@@ -120,7 +127,8 @@ def _check_state(solution: Solution, learning_rate, optimizer) -> None:
     with solution.precision():
         state = jax.eval_shape(chosen.init, solution.params)
     kept = solution.optimizer_state
-    kept = kept.optimizer if isinstance(kept, WeightedState) else kept
+    wrapped = isinstance(kept, (WeightedState, AdaptiveState))
+    kept = kept.optimizer if wrapped else kept
     expected, found = (str(jax.tree.structure(s)) for s in (kept, state))
     if expected != found:
         raise ValueError(

@@ -22,6 +22,12 @@ from pinns.evaluation import Model
 from pinns.factors import BASES
 from pinns.pointwise import MLP
 from pinns.problem import Problem
+from pinns.scattered import (
+    SCATTERED,
+    check_scattered,
+    scattered_count,
+    scattered_kind,
+)
 from pinns.separable import Separable
 from pinns.solvers._kinds import kinds_of
 from pinns.weighting.choice import restored, scheme
@@ -158,7 +164,10 @@ def check(
         raise TypeError(
             f"{owner}: `progress` must be True, False or None, got {progress!r}"
         )
+    sampling = scattered_kind(owner, problem, model, method, sampling)
+    scattered = isinstance(sampling, str) and sampling in SCATTERED
     first = {
+        "sampling": sampling if scattered else None,
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "redraw_every": redraw_every,
@@ -222,22 +231,30 @@ def check(
         dtype = "float32" if method == "adam" else "float64"
     if model is not None:
         model.num_parameters(problem.box)  # a rank that does not fit the box raises
-    counts = problem.box.counts(
-        default_points(problem, model, method) if points is None else points,
-        owner=owner,
-    )
     if sampling is None:
         sampling = "uniform" if method == "adam" else "gauss_legendre"
-    samplings = problem.box.samplings(sampling)
-    random = {"uniform", "stratified"} & set(samplings)
+    if scattered:
+        samplings: tuple[str, ...] = (str(sampling),)
+        counts: tuple[int, ...] = (scattered_count(owner, points, samplings[0]),)
+        check_scattered(owner, samplings[0], loss, engine.count, chosen)
+    else:
+        counts = problem.box.counts(
+            default_points(problem, model, method) if points is None else points,
+            owner=owner,
+        )
+        samplings = problem.box.samplings(sampling)
+    random = {"uniform", "stratified", *SCATTERED} & set(samplings)
     if redraw_every is not None and not random:
         raise ValueError(
             f"{owner}: `redraw_every` needs a random `sampling` (uniform or "
-            f"stratified) on some axis, got {sampling!r}"
+            f"stratified on some axis, or scattered), got {sampling!r}"
         )
     if chosen is not None:
         chosen.check(owner, problem, redraw_every)
-    loss = _loss(owner, loss, method, model, redraw_every, engine, chosen)
+    if scattered:
+        loss = "points"
+    else:
+        loss = _loss(owner, loss, method, model, redraw_every, engine, chosen)
     if engine.given:
         check_engine(owner, engine, method, problem, counts, start, ITERATIVE)
     if loss == "grid" and method in ITERATIVE:

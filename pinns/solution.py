@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from pinns.domain import Box, positive_integer, precision
 from pinns.evaluation import Model, grid_values, scattered_residual, scattered_values
+from pinns.masked import kept
 from pinns.parameters import ENTRY
 from pinns.problem import Problem
 
@@ -97,18 +98,28 @@ class Evaluator:
             values = solution.compiled_grid(params, flat, self.unknown, self.orders)
             return values.reshape([n for a in arrays for n in a.shape])
 
-    def at(self, points: Float[Array, "*n d"]) -> Float[Array, "*n"]:
+    def at(
+        self, points: Float[Array, "*n d"], coordinates: str = "box"
+    ) -> Float[Array, "*n"]:
         """Returns values at scattered points, a chunk at a time.
 
         Args:
             points: (..., d), columns in box order.
+            coordinates: `"box"`, or in a mapped box `"physical"`: columns such as x and
+                y stand in the places of r and theta.
 
         Raises:
-            ValueError: a last axis that is not the dimension of the box.
+            ValueError: a last axis that is not the dimension of the box, or physical
+                points outside the domain or of a box that has no others.
         """
         solution = self.solution
         names = solution.problem.box.names
         dtype, params, context = solution.working([points])
+        if coordinates not in ("box", "physical"):
+            raise ValueError(
+                "pinns.Solution.at: `coordinates` must be 'box' or 'physical', got "
+                f"{coordinates!r}"
+            )
         with context:
             points = jnp.asarray(points, dtype)
             if points.ndim < 1 or points.shape[-1] != len(names):
@@ -116,6 +127,8 @@ class Evaluator:
                     f"pinns.Solution.at: `points` must have shape (..., {len(names)}) "
                     f"with columns {', '.join(names)}, got {points.shape}"
                 )
+            if coordinates == "physical":
+                points = solution.problem.box.from_physical(points)
             flat = points.reshape(-1, len(names))
             values = solution.compiled_points(params, flat, self.unknown, self.orders)
             return values.reshape(points.shape[:-1])
@@ -207,9 +220,12 @@ class Solution:
         """Returns values on a tensor grid; a dict by name for several unknowns."""
         return self._each(lambda u: u(*coordinates))
 
-    def at(self, points: Any) -> Any:
-        """Returns values at scattered points; a dict by name for several unknowns."""
-        return self._each(lambda u: u.at(points))
+    def at(self, points: Any, coordinates: str = "box") -> Any:
+        """Returns values at scattered points; a dict by name for several unknowns.
+
+        See `Evaluator.at`; `coordinates="physical"` belongs to mapped boxes.
+        """
+        return self._each(lambda u: u.at(points, coordinates))
 
     def d(self, axis: str, order: int = 1) -> Evaluator:
         """Returns a derivative of the only unknown; see `Evaluator.d`."""
@@ -217,6 +233,8 @@ class Solution:
 
     def relative_l2(self, points: int | Sequence[int] | None = None) -> Any:
         """Returns `||u - exact|| / ||exact||` on an equispaced grid.
+
+        In a mapped box the squares are weighed with the volume element.
 
         Args:
             points: per axis; by default 100 in up to three dimensions, fewer above
@@ -413,7 +431,7 @@ def measure(solution: Solution, unknown: int, exact, points=None) -> dict[str, f
             sample = jnp.asarray(random_points(box, NUM_SCATTERED, 7), dtype)
             ours = solution.compiled_points(solution.params, sample, unknown, zeros)
             theirs = exact(*sample.T)
-            sums = [float(s) for s in _sums(ours, theirs)]
+            sums = [float(s) for s in _sums(box, list(sample.T), ours, theirs)]
         else:
             counts = error_grid(box.dimension) if points is None else points
             grid = box.grid(counts, dtype)
@@ -436,10 +454,14 @@ def error_grid(dimension: int, values: int = MAX_TEST_VALUES) -> int:
 
 
 def random_points(box: Box, count: int, seed: int) -> np.ndarray:
-    """Returns (count, d) uniform points in the box, the same for the same seed."""
+    """Returns (count, d) uniform points of the domain, the same for the same seed."""
     lower, upper = np.asarray(box.intervals).T
-    unit = np.random.default_rng([seed, 0x5E9A]).random((count, box.dimension))
-    return lower + (upper - lower) * unit
+    candidates = int(1.5 * count / getattr(box, "share", 1 / 1.5)) + 64
+    if box.inside([jnp.zeros(1)] * box.dimension) is None:
+        candidates = count
+    rng = np.random.default_rng([seed, 0x5E9A])
+    points = lower + (upper - lower) * rng.random((candidates, box.dimension))
+    return np.asarray(kept(box, points, count))
 
 
 @lru_cache(maxsize=16)
@@ -459,14 +481,23 @@ def _row_sums(problem, model, exact, unknown, params, grid):
             c.reshape([-1 if i == k else 1 for k in range(d)])
             for i, c in enumerate(coordinates)
         ]
-        return _sums(ours, exact(*placed))
+        return _sums(problem.box, placed, ours, exact(*placed))
 
     return jax.lax.map(row, grid[0])
 
 
-def _sums(ours: Array, theirs: Array) -> tuple[Array, Array, Array]:
+def _sums(
+    box: Box, coordinates: Sequence[Array], ours: Array, theirs: Array
+) -> tuple[Array, Array, Array]:
+    """Returns sums of squares of gap and `theirs` over the domain, and the largest."""
     gap, theirs = ours - theirs, jnp.broadcast_to(theirs, ours.shape)
-    return jnp.sum(gap**2), jnp.sum(theirs**2), jnp.max(jnp.abs(gap))
+    squares, largest = (gap**2, theirs**2), jnp.abs(gap)
+    density, inside = box.density(coordinates), box.inside(coordinates)
+    if density is not None:
+        squares = (density * squares[0], density * squares[1])
+    if inside is not None:
+        largest = jnp.where(inside, largest, 0.0)
+    return jnp.sum(squares[0]), jnp.sum(squares[1]), jnp.max(largest)
 
 
 def _chunked(function, params, points, unknown, orders) -> Array:

@@ -82,7 +82,8 @@ def solve(
         key: typed random key, `jax.random.key(seed)`; for parameters and points.
             Only solves in polynomials or Fourier functions, direct or by Newton's
             method, need none.
-        points: collocation points per axis: one number, one per axis, or by name. By
+        points: collocation points per axis: one number, one per axis, or by name (one
+            number in all if scattered, see `sampling`, 2,048 by default). By
             default 64 for Adam in up to three dimensions (fewer above), else three
             times the widest hidden layer, from 32 to 128.
         steps: number of steps or sweeps at most (of further ones when continuing from
@@ -92,7 +93,10 @@ def solve(
         sampling: point sets, see `Box.points`: `uniform`, `stratified` (random),
             `chebyshev`, `gauss_legendre`, `equispaced` (quadrature rules, whose
             weights turn mean squares into squared L2 norms over the volume). Default:
-            uniform for Adam, Gauss-Legendre otherwise.
+            uniform for Adam, Gauss-Legendre otherwise. For `MLP` also scattered points,
+            `points` of them in all: `scattered` (uniform), `latin_hypercube`, `sobol`,
+            `halton`, and `rad` and `r3`, which every `redraw_every` (default 100) steps
+            follow the residual.
         redraw_every: draw new random points every so many steps of Adam (SPINN: 100);
             by default they are drawn once.
         seconds: stop after this much solving time, compilation not counted.

@@ -24,8 +24,10 @@ from pinns.evaluation import initial_params
 from pinns.fingerprint import describe_problem
 from pinns.pointwise import MLP
 from pinns.problem import Problem
+from pinns.scattered import ADAPTIVE
 from pinns.separable import MODELS
 from pinns.solution import History, Solution
+from pinns.solvers.adaptive import AdaptiveState
 from pinns.solvers.weighted import WeightedState, no_rows
 from pinns.weighting.choice import restored
 
@@ -269,6 +271,10 @@ def _restore_optimizer(problem, model, params, arrays, description, optimizer):
     if optimizer is None:
         return None
     template = jax.eval_shape(optimizer.init, params)
+    if settings["sampling"][0] in ADAPTIVE:
+        shape = (settings["points"][0], problem.box.dimension)
+        points: Any = jax.ShapeDtypeStruct(shape, description["dtype"])
+        template = AdaptiveState(template, points)
     scheme = restored(settings.get("weighting"))
     if scheme is not None:
         weights = jax.eval_shape(

@@ -27,11 +27,12 @@ FORBIDDEN = {
 # The layers of pinns, lowest first. Private modules belong to the lowest; the package
 # itself and `__main__` to the highest.
 LAYERS = (
-    {"derivatives", "factors", "domain"},
+    {"derivatives", "factors", "domain", "mapped", "round_domains", "masked"},
     {
         "problem",
         "eigenproblem",
         "conditions",
+        "boundary",
         "field",
         "separable",
         "contraction",
@@ -49,6 +50,7 @@ LAYERS = (
     {
         "solvers",
         "losses",
+        "scattered",
         "weighting",
         "factored",
         "operators",

@@ -12,6 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg, subcommand
 from pinns.domain import SAMPLINGS
 from pinns.factors import ACTIVATIONS, BASES, INITIALIZERS, NETWORKS
 from pinns.pointwise import MLP
+from pinns.scattered import SCATTERED
 from pinns.separable import MODELS
 from pinns.settings import DTYPES, LOSSES, METHODS
 from pinns.weighting import SCHEMES
@@ -133,7 +134,9 @@ class Solve:
     sampling: Annotated[
         Words | None,
         _numbers(
-            _choices("Point sets, one or one for each axis", SAMPLINGS),
+            _choices("Point sets, one or one for each axis", SAMPLINGS)
+            + " "
+            + _choices("For mlp also scattered ones", SCATTERED),
             "uniform for adam, gauss_legendre for the others",
             "NAME [NAME ...]",
         ),

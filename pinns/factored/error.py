@@ -47,6 +47,8 @@ def relative_l2(
 ) -> float | dict[str, float]:
     """Returns `||u - exact|| / ||exact||` over the box, in any number of dimensions.
 
+    In a mapped box the norm is that of the physical volume.
+
     Args:
         problem: with an exact solution that is a sum of products of functions of one
             coordinate, or can be split into such to the tolerance.
@@ -91,6 +93,10 @@ def relative_l2(
     ]
     axis = None if slices is None else problem.box.axis(slices, owner=owner)
     with precision("float64"):
+        jacobian = problem.box.volume([jax.numpy.asarray(x) for x in coordinates])
+        if jacobian is not None:
+            weigh = [np.sqrt(np.abs(np.asarray(j))) for j in jacobian]
+            roots = [r * w for r, w in zip(roots, weigh, strict=True)]
         approximate = _model_cores(problem, model, params, coordinates)
         errors = {}
         for i, name in enumerate(problem.unknowns):

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 
 from pinns.domain import Box
+from pinns.mapped import MappedBox
 from pinns.solution import Solution
 
 
@@ -23,6 +25,7 @@ RESIDUAL_CHUNK = 4096
 SIGNED, POSITIVE, MAGNITUDE = "RdBu_r", "viridis", "inferno"
 TIME = "t"
 
+Image = AxesImage | QuadMesh
 Points = int | Sequence[int] | Mapping[str, int]
 Grid = list[np.ndarray]
 # Labels and values of what is drawn on one grid.
@@ -100,6 +103,9 @@ class View:
             rows += [("exact", exact), ("|error|", np.abs(values - exact))]
         else:
             rows.append(("|residual|", self._residual(points()).reshape(values.shape)))
+        inside = self.box.inside([jnp.asarray(c) for c in mesh])
+        if inside is not None:
+            rows = [(label, np.where(inside, array, np.nan)) for label, array in rows]
         return [(label, array.squeeze()) for label, array in rows]
 
     def _exact(self, mesh: Sequence[np.ndarray]) -> np.ndarray:
@@ -152,12 +158,12 @@ def draw_curves(panel: Axes, x: np.ndarray, curves) -> list:
 
 def draw_maps(
     figure: Figure | SubFigure, view: View, panels: np.ndarray, slices: list[Cut]
-) -> list[list[AxesImage]]:
+) -> list[list[Image]]:
     """Draws heat maps: panels (rows, slices), one color bar per kind of value."""
     labels = [label for label, _ in slices[0].rows]
     kinds = [list(range(len(labels) - 1)), [len(labels) - 1]]
     same_axes = len({s.axes for s in slices}) == 1 and len(slices) > 1
-    images: list[list[AxesImage]] = [[] for _ in labels]
+    images: list[list[Image]] = [[] for _ in labels]
     for kind in kinds:
         values = np.stack(
             [finite_range(s.rows[row][1]) for s in slices for row in kind]
@@ -165,10 +171,14 @@ def draw_maps(
         style = colors(values, magnitude=kind is kinds[1])
         for row in kind:
             for panel, cut in zip(panels[row], slices, strict=True):
-                x, y = (cut.grid[axis] for axis in cut.axes)
-                image = _image(panel, x, y, cut.rows[row][1], style)
+                place = physical_place(view.box, cut)
+                if place is None:
+                    x, y = (cut.grid[axis] for axis in cut.axes)
+                    image: Image = _image(panel, x, y, cut.rows[row][1], style)
+                else:
+                    image = _mesh(panel, place, cut.rows[row][1], style)
                 images[row].append(image)
-                _label(panel, view, cut, labels[row])
+                _label(panel, view, cut, labels[row], place)
                 if same_axes:
                     panel.label_outer()
         figure.colorbar(
@@ -197,14 +207,64 @@ def _image(panel: Axes, x: np.ndarray, y: np.ndarray, values, style) -> AxesImag
     return image
 
 
-def _label(panel: Axes, view: View, cut: Cut, label: str) -> None:
+class Place(NamedTuple):
+    """Where a slice lies in space: names of two directions, coordinates (n, m)."""
+
+    names: tuple[str, str]
+    x: np.ndarray
+    y: np.ndarray
+
+
+def physical_place(box: Box, cut: Cut) -> Place | None:
+    """Returns where a slice of a mapped box lies, None if it is drawn in its axes.
+
+    Two mapped axes are drawn as x and y. Of a sphere, planes through the poles show
+    the distance from the axis and z, those at fixed theta x and y.
+    """
+    names = [box.names[axis] for axis in cut.axes]
+    if not isinstance(box, MappedBox) or not set(names) <= set(box.curved):
+        return None
+    mesh = [jnp.asarray(c) for c in np.meshgrid(*cut.grid, indexing="ij")]
+    found = [np.asarray(c).squeeze() for c in box.physical(mesh)]
+    if len(found) == 2:
+        (a, b), (x, y) = box.physical_names, found
+        return Place((a, b), x, y)
+    if box.physical_names == ("x", "y", "z") and "r" in names:
+        if "phi" in names:
+            return Place(("x", "y"), found[0], found[1])
+        across = np.hypot(found[0], found[1])
+        return Place(("distance from the axis", "z"), across, found[2])
+    return None
+
+
+def _mesh(panel: Axes, place: Place, values, style) -> QuadMesh:
+    """Draws values at the points of a curved mesh."""
+    image = panel.pcolormesh(
+        place.x.T,
+        place.y.T,
+        np.ma.masked_invalid(values.T),
+        shading="gouraud",
+        rasterized=True,
+        **style,
+    )
+    panel.set_aspect("equal")
+    return image
+
+
+def _label(
+    panel: Axes, view: View, cut: Cut, label: str, place: Place | None = None
+) -> None:
     first, second = cut.axes
+    names = (view.box.names[first], view.box.names[second])
+    names = names if place is None else place.names
     panel.set(
-        xlabel=view.box.names[first],
-        ylabel=view.box.names[second],
+        xlabel=names[0],
+        ylabel=names[1],
         title=f"{label}, {cut.title}" if cut.title else label,
     )
     panel.title.set_fontsize("medium")
+    if place is not None:
+        return
     lengths = {b - a for a, b in (view.box.intervals[i] for i in cut.axes)}
     if len(lengths) == 1 and view.box.names[first] != TIME:
         panel.set_aspect("equal")

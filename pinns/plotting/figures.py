@@ -50,11 +50,13 @@ def plot(
     - one axis: a line, the exact one dashed, and the error below;
     - two axes: heat maps of solution, exact solution and error;
     - three axes: heat maps on three slices: at start, middle and end of the axis `t`,
-      or where the solution is largest in each third of the first axis;
+      or where the solution is largest in each third of the first axis (in a mapped
+      box of the last one);
     - more: heat maps over the first pairs of neighboring axes and lines along the
       first axes, all other coordinates being held at the center of the box.
 
-    Without an exact solution the residual stands in the place of the error.
+    Without an exact solution the residual stands in the place of the error. Slices
+    along the coordinates of a mapped box are drawn in physical space.
 
     Args:
         solution: what `pinns.solve` returned.
@@ -225,9 +227,13 @@ def _slices(view: View, cuts: Cuts) -> tuple[int, Sequence[float]]:
     grid = view.grid((CHOICE_POINTS,) * 3, {})
     rows = dict(view.rows(grid))
     values = np.nan_to_num(rows.get("exact", rows[view.unknown]))
-    strength = np.mean(np.square(values), axis=(1, 2))
+    # In polar coordinates the last axis is an angle, cut by planes through the pole.
+    axis = 2 if box.physical_names else 0
+    others = tuple(i for i in range(3) if i != axis)
+    strength = np.mean(np.square(values), axis=others)
     thirds = np.array_split(np.arange(CHOICE_POINTS), 3)
-    return 0, [float(grid[0][third[np.argmax(strength[third])]]) for third in thirds]
+    chosen = [third[np.argmax(strength[third])] for third in thirds]
+    return axis, [float(grid[axis][i]) for i in chosen]
 
 
 def _cuts(owner: str, box: Box, at: Mapping) -> Cuts:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pinns.problem import Problem
 from pinns.problems.allen_cahn import allen_cahn
+from pinns.problems.annulus import annulus
 from pinns.problems.burgers1d import burgers1d
 from pinns.problems.flow_mixing import flow_mixing
 from pinns.problems.fokker_planck import fokker_planck
@@ -18,6 +19,7 @@ from pinns.problems.klein_gordon import klein_gordon
 from pinns.problems.navier_stokes import navier_stokes
 from pinns.problems.parametric_diffusion import parametric_diffusion
 from pinns.problems.poisson import poisson
+from pinns.problems.spherical_shell import spherical_shell
 from pinns.problems.unknown_burgers import unknown_burgers
 from pinns.problems.unknown_diffusion import unknown_diffusion
 from pinns.problems.unknown_source import unknown_source
@@ -42,6 +44,8 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
         unknown_diffusion,
         unknown_burgers,
         unknown_source,
+        annulus,
+        spherical_shell,
     )
 }
 

@@ -36,6 +36,8 @@ DEFAULTS = {
         "seed": 0,
     },
     "unknown_source": {"noise": 0.01, "measurements": 400, "seed": 0},
+    "annulus": {"mode": 3, "inner": 1.0, "outer": 2.0},
+    "spherical_shell": {"inner": 1.0, "outer": 2.0},
 }  # fmt: skip
 OTHER = {
     "klein_gordon": {"velocity": True, "hard": True},
@@ -62,6 +64,8 @@ OTHER = {
         "seed": 3,
     },
     "unknown_source": {"noise": 0.05, "measurements": 20, "seed": 3},
+    "annulus": {"mode": 1, "inner": 0.5, "outer": 3.0},
+    "spherical_shell": {"inner": 0.5, "outer": 3.0},
 }  # fmt: skip
 each_problem = pytest.mark.parametrize("name", DEFAULTS)
 
@@ -183,6 +187,11 @@ REFUSED = [
     ("harmonic_oscillator", {"dimension": 1.5}, r"`dimension` must be a positive int"),
     ("harmonic_oscillator", {"coupling": -1}, r"`coupling` must be a finite non-neg"),
     ("harmonic_oscillator", {"hard": 2}, rf"oscillator: `hard` {FLAG} 2"),
+    ("annulus", {"mode": 0}, r"annulus: `mode` must be a positive integer, got 0"),
+    ("annulus", {"inner": 0}, r"annulus: `inner` must be a positive number, got 0"),
+    ("annulus", {"outer": 1}, r"annulus: `outer` must be a number from 1 to"),
+    ("spherical_shell", {"inner": -1}, r"shell: `inner` must be a positive number"),
+    ("spherical_shell", {"outer": 0.5}, r"shell: `outer` must be a number from 1 to"),
 ]
 
 
@@ -197,7 +206,7 @@ def test_wrong_options_are_refused(name, options, message):
 
 
 def test_unknown_names_are_refused():
-    message = r"`name` must be one of klein_gordon, .*, unknown_source, got 'euler'"
+    message = r"`name` must be one of klein_gordon, .*, spherical_shell, got 'euler'"
     with pytest.raises(ValueError, match=message):
         problems.create("euler")
     message = r"poisson has no option 'rank', its options are dimension, hard$"

@@ -1,0 +1,1 @@
+"""Other libraries on our problems: one script each, run by their own Python."""
