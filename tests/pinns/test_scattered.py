@@ -174,7 +174,7 @@ def test_network_learns_in_a_masked_box():
     trained = run(problem, steps=400, **options)
     fresh = run(problem, steps=1, **options)
     assert trained.relative_l2(31) < 0.5 * fresh.relative_l2(31)
-    assert trained.history.loss[-1] < 0.1 * trained.history.loss[0]
+    assert trained.history.loss[-1] < 0.5 * trained.history.loss[0]
 
 
 def test_boundaries_by_points_and_by_curves():
