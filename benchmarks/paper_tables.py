@@ -63,6 +63,7 @@ from benchmarks._paper_cases import (
     iterations,
     published,
 )
+from benchmarks._pinn_tables import BUSY
 from benchmarks._rows import Ledger, Row, hardware
 from pinns import baselines, problems, separable, weighting
 from pinns.pointwise import MLP
@@ -98,7 +99,7 @@ NOTES = (
     "5e-3; causal_pinn: tolerances 0.01 to 100, along t, and for Helmholtz, which has "
     "no time, along x",
     "load: what else the machine did, as the mean number of running processes when the "
-    "last run of the row began; above half the cores, iterations per second are marked",
+    f"last run of the row began; above {BUSY:g}, times are marked",
     "Klein-Gordon has no initial velocity, as in the paper: under-determined",
     "rows with the model `classical` are benchmarks/classical.py, in the same process",
     "each row has the iterations, hardware, commit and date of its own runs",
@@ -322,7 +323,7 @@ def measure_speed(chosen: Sequence[Case], kept: Ledger) -> None:
 
 def marked(found: Row) -> bool:
     """Says if the machine had other work while this row was measured."""
-    return found.get("load", 0.0) > (os.cpu_count() or 1) / 2
+    return found.get("load", 0.0) > BUSY
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -233,7 +233,7 @@ def physical_place(box: Box, cut: Cut) -> Place | None:
         if "phi" in names:
             return Place(("x", "y"), found[0], found[1])
         across = np.hypot(found[0], found[1])
-        return Place(("distance from the axis", "z"), across, found[2])
+        return Place(("√(x² + y²)", "z"), across, found[2])
     return None
 
 

@@ -80,6 +80,9 @@ RESULTS = {
             trained("helmholtz", "cp", [0.5, 0.004, None]),
             trained("helmholtz", "tt", [None], weights="released"),
             trained(
+                "helmholtz", "vanilla", [1.0], rank=None, fault="own_source", load=7.0
+            ),
+            trained(
                 "poisson",
                 "tucker",
                 [0.5, 0.25],
@@ -93,6 +96,28 @@ RESULTS = {
                     "iterations_per_second": None,
                 },
             ),
+        ],
+    },
+    "peers": {
+        "environment": HERE,
+        "rows": [
+            {
+                "problem": "helmholtz",
+                "library": "pinns",
+                "version": "0.1",
+                "relative_l2": 5e-5,
+                "iterations": 12_000,
+                "seconds": 60.2,
+                "iterations_per_second": 199.3,
+                "setup_seconds": 4.04,
+                "hardware": "Abacus, 2 cores",
+            },
+            {
+                "problem": "helmholtz",
+                "library": "pina",
+                "missing": "no network",
+                "hardware": "Abacus, 2 cores",
+            },
         ],
     },
     "classical": {
@@ -192,3 +217,19 @@ def test_classical():
     assert lines("classical")[2] == (
         "| Helmholtz 3d | 5.0e-15 | 1.0e-14 | 6.10 | 54,872 | Chebyshev |"
     )
+
+
+def test_peers_missing_or_not():
+    _, _, ours, missing, _, caption = lines("peers")
+    assert ours == ("| Helmholtz | pinns | 0.1 | 5.0e-05 | 12,000 | 199 | 60 | 4.0 |")
+    assert missing == ("| Helmholtz | PINA | – | missing: no network | – | – | – | – |")
+    assert caption.startswith("Equal seconds of solving")
+
+
+def test_faults_and_busy_machines_are_marked():
+    rows = lines("paper_klein_gordon_helmholtz")
+    (faulty,) = (row for row in rows if "vanilla PINN" in row)
+    assert "vanilla PINN, fault: source from the network | – |" in faulty
+    assert "| 123† | 2.0† |" in faulty
+    assert "A dagger marks times" in rows[-1]
+    assert "Rows with a fault run what the released code runs" in rows[-1]

@@ -21,6 +21,7 @@ PRINTED = {
     ),
     "inverse_problem": ("by gauss_newton", "standard errors from the truth"),
     "parametric_pde": ("du/da at the center", "exact 1.2665"),
+    "navier_stokes": ("relative L2 error of w", "should be   0.5000"),
     "solve_your_own_pde": ("steps/s", "heat in"),
 }
 

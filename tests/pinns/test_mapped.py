@@ -9,7 +9,9 @@ import pytest
 
 import pinns
 from pinns import Annulus, Ball, Box, Disk, MappedBox, SphericalShell
-from pinns.factored import relative_l2
+from pinns.evaluation import scattered_residual
+from pinns.factored import FactoredLoss, relative_l2
+from pinns.losses import GridLoss
 from pinns.plotting import plot
 
 
@@ -250,6 +252,25 @@ def test_disk_and_factored_error(x64):
         (weight * (values - exact) ** 2).sum() / (weight * exact**2).sum()
     )
     assert found == pytest.approx(float(expected), rel=1e-10)
+
+
+def test_factored_loss_is_that_of_the_grid_and_of_the_volume(x64):
+    problem = dirichlet_problem(RING, lambda r, theta: r * jnp.cos(theta))
+    model = pinns.CP(rank=2, hidden=(4,))
+    params = model.init(jax.random.key(0), RING, dtype="float64")
+    points = RING.points(9, "gauss_legendre", dtype="float64")
+    factored = FactoredLoss(problem, model, points, "float64", choose="factored")
+    total, groups = factored(params, factored.prepare(points))
+    grid = GridLoss(problem, model, (9, 9), "float64")
+    expected, of_grid = grid(params, grid.prepare(points))
+    assert float(total) == pytest.approx(float(expected), rel=1e-10)
+    np.testing.assert_allclose(groups, of_grid, rtol=1e-9)
+    # The mean square residual over the area, by a formula of the plane.
+    r, theta = jnp.meshgrid(*(p.coordinates for p in points), indexing="ij")
+    at = jnp.stack([r.ravel(), theta.ravel()], axis=1)
+    residual = scattered_residual(problem, model, params, at)[0].reshape(r.shape)
+    weight = points[0].weights[:, None] * points[1].weights[None]
+    assert float((weight * residual**2).sum()) == pytest.approx(float(groups[0]), 1e-9)
 
 
 def test_boxes_of_a_kind_are_equal():
