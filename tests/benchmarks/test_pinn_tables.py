@@ -189,7 +189,7 @@ def test_growth_that_was_not_measured_is_named():
 
 
 def test_paper_shows_every_seed_and_its_iterations():
-    _, _, cp, train, line, _, caption = lines("paper_klein_gordon_helmholtz")
+    _, _, cp, train, _, line, _, caption = lines("paper_klein_gordon_helmholtz")
     assert cp == (
         "| Helmholtz | CP | 32 | 64³ | 5,000 | 0.250 (4.0e-03–0.500) "
         "| 0.500 4.0e-03 failed | 123 | 2.0 | 0.008 (64³) | 327 |"
