@@ -22,12 +22,7 @@ from pinns.evaluation import Model
 from pinns.factors import BASES
 from pinns.pointwise import MLP
 from pinns.problem import Problem
-from pinns.scattered import (
-    SCATTERED,
-    check_scattered,
-    scattered_count,
-    scattered_kind,
-)
+from pinns.scattered import SCATTERED, check_scattered, scattered_count, scattered_kind
 from pinns.separable import Separable
 from pinns.solvers._kinds import kinds_of
 from pinns.weighting.choice import restored, scheme
