@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ class Boundary(Data):
         [[1.0, 0.0], [-0.0, 1.0], [-1.0, -0.0], [0.0, -1.0]]
     """
 
+    values: Any = field(init=False, default=None)  # computed
     value: Any = 0.0
     label: ClassVar[str] = "boundary"
 
@@ -68,8 +69,8 @@ class Boundary(Data):
             values = np.full(np.shape(place)[:1], 0.0 if number is None else number)
         fields: dict[str, Any] = {"points": place, "values": values, "value": value}
         fields |= {"unknown": unknown, "weight": weight, "name": name}
-        for field, given in fields.items():
-            object.__setattr__(self, field, given)
+        for key, given in fields.items():
+            object.__setattr__(self, key, given)
         self.__post_init__()
 
     def check(self, box: Box) -> None:

@@ -303,8 +303,8 @@ def _sampled(solution: Solution, seed: int) -> dict[str, float]:
     """Returns root mean squares of the conditions at random points of their faces."""
     problem, model = solution.problem, solution.model
     numbered = _conditions(problem)
-    if not numbered:
-        return {}
+    if not numbered or isinstance(problem.box, MaskedBox):
+        return {}  # points inside do not stay inside on a face
 
     def misfits(params: Any, points: Any) -> list:
         return [

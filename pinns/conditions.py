@@ -102,19 +102,15 @@ class FaceCondition(Condition):
         """Returns (axis, selector) pairs; ValueError for an axis without faces."""
         names = box.names if self.axes is None else self.axes
         side = "ends" if self.side == "both" else self.side
-        found = []
-        for name in names:
-            axis, selector = box.axis(name, owner=self.owner), box.face(name, side)
-            if selector is not None:
-                found.append((axis, selector))
-            elif self.axes is not None:
-                which = "" if self.side == "both" else f"{self.side} "
-                raise ValueError(
-                    f"{self.owner}: axis {name!r} has no {which}face in {box!r}: it is "
-                    "closed there, or its end is a point or an axis of the domain"
-                )
-        if not found:
-            raise ValueError(f"{self.owner}: {box!r} has no {self.side} faces")
+        places = [(box.axis(n, owner=self.owner), box.face(n, side)) for n in names]
+        found = [(axis, own) for axis, own in places if own is not None]
+        if not found or (self.axes is not None and len(found) < len(places)):
+            name = names[[own for _, own in places].index(None)]
+            which = f"{self.side} face".removeprefix("both ")
+            raise ValueError(
+                f"{self.owner}: axis {name!r} has no {which} in {box!r}, where it is "
+                "closed or ends inside the domain"
+            )
         return found
 
     def group(self, box: Box) -> str:
@@ -370,8 +366,8 @@ class Data(Condition):
             ) from None
         if points.ndim != 2 or values.shape != points.shape[:1] or not len(points):
             raise ValueError(
-                f"{self.owner}: expected `points` (N, d) and `values` (N,) with "
-                f"N >= 1, got {points.shape} and {values.shape}"
+                f"{self.owner}: expected `points` (N, d) and `values` (N,), N >= 1, "
+                f"got {points.shape} and {values.shape}"
             )
         if not (np.isfinite(points).all() and np.isfinite(values).all()):
             raise ValueError(

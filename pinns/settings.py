@@ -233,10 +233,8 @@ def check(
         counts: tuple[int, ...] = (scattered_count(owner, points, samplings[0]),)
         check_scattered(owner, samplings[0], loss, engine.count, chosen)
     else:
-        counts = problem.box.counts(
-            default_points(problem, model, method) if points is None else points,
-            owner=owner,
-        )
+        points = default_points(problem, model, method) if points is None else points
+        counts = problem.box.counts(points, owner=owner)
         samplings = problem.box.samplings(sampling)
     random = {"uniform", "stratified", *SCATTERED} & set(samplings)
     if redraw_every is not None and not random:

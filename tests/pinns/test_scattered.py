@@ -186,6 +186,10 @@ def test_boundaries_by_points_and_by_curves():
     np.testing.assert_allclose(by_curve.values, [0.5, 1, -0.5, -1], atol=1e-6)
     assert Boundary(circle, 3.0, count=2).values.tolist() == [3, 3]
     assert by_curve.group(HOLE) == "boundary"
+    again = Boundary(circle, lambda x: x, count=4)
+    both = Problem(HOLE, lambda u: u, [by_curve, again])
+    assert both.groups == ("residual", "boundary", "boundary 2")
+    np.testing.assert_allclose(both.data[1][1].values, [0.5, 0, -0.5, 0], atol=1e-6)
 
 
 def test_mapped_boxes_weigh_scattered_points_by_volume(x64):
