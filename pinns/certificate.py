@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pinns._norms import random_points
 from pinns.conditions import Term
 from pinns.domain import positive_integer, positive_number, precision
 from pinns.error_bound import NoBoundError, Stability, stability
@@ -33,7 +34,7 @@ from pinns.losses import GridLoss
 from pinns.masked import MaskedBox
 from pinns.problem import Problem
 from pinns.separable import Separable
-from pinns.solution import Solution, random_points
+from pinns.solution import Solution
 from pinns.solvers._tables import QUICK
 
 

@@ -36,6 +36,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from pinns._norms import error_grid
 from pinns.domain import positive_integer, precision, real_number
 from pinns.evaluation import scattered_values
 from pinns.factored import FactoredLoss
@@ -43,7 +44,7 @@ from pinns.losses import GridLoss
 from pinns.parameters import ENTRY
 from pinns.separable import Separable
 from pinns.slabs import Reduction
-from pinns.solution import Solution, error_grid
+from pinns.solution import Solution
 
 
 # The matrix has one row and column per trained number.

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array
 
 from jaxcore import training
+from pinns._norms import error_grid
 from pinns.evaluation import Model, initial_params
 from pinns.factored import FactoredLoss
 from pinns.fingerprint import describe_optimizer, describe_problem
@@ -23,7 +24,7 @@ from pinns.problem import Problem
 from pinns.progress import Progress
 from pinns.scattered import ADAPT_EVERY, ADAPTIVE, PointLoss, compiled_draw
 from pinns.settings import Settings, check_grid
-from pinns.solution import History, Solution, error_grid, measure
+from pinns.solution import History, Solution, measure
 from pinns.solvers.adaptive import AdaptiveFirstOrder
 from pinns.solvers.first_order import FirstOrder, State, as_task
 from pinns.solvers.gauss_newton import GaussNewton

@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pinns._norms import error_grid, random_points
 from pinns.conditions import Condition, Data, Initial
 from pinns.domain import positive_integer, real_number
 from pinns.evaluation import Model
 from pinns.nonlinear import NotConvergedError
 from pinns.problem import Problem
-from pinns.solution import Solution, error_grid, random_points
+from pinns.solution import Solution
 from pinns.solve import solve
 from pinns.solvers._sequel import Window
 

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pinns._conversions import tt_layout
+from pinns._norms import random_points
 from pinns._sweeps import (
     Cut,
     cp_axis_cuts,
@@ -44,7 +45,7 @@ from pinns.problem import Problem
 from pinns.program import trace
 from pinns.ranks import weighted
 from pinns.separable import Separable
-from pinns.solution import Solution, random_points
+from pinns.solution import Solution
 
 
 TOLERANCES = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10)

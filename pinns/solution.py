@@ -15,17 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pinns._norms import error_grid, error_sums, random_points
 from pinns.domain import Box, positive_integer, precision
 from pinns.evaluation import Model, grid_values, scattered_residual, scattered_values
-from pinns.masked import kept
 from pinns.parameters import ENTRY
 from pinns.problem import Problem
 
 
 # Scattered points are evaluated this many at a time, so memory stays bounded.
 POINTS_PER_CHUNK = 4096
-# Largest tensor grid on which errors are measured; beyond it, random points.
-MAX_TEST_VALUES = 4 * 10**7
 MAX_GRID_DIMENSION = 8
 NUM_SCATTERED = 100_000
 
@@ -431,7 +429,7 @@ def measure(solution: Solution, unknown: int, exact, points=None) -> dict[str, f
             sample = jnp.asarray(random_points(box, NUM_SCATTERED, 7), dtype)
             ours = solution.compiled_points(solution.params, sample, unknown, zeros)
             theirs = exact(*sample.T)
-            sums = [float(s) for s in _sums(box, list(sample.T), ours, theirs)]
+            sums = [float(s) for s in error_sums(box, list(sample.T), ours, theirs)]
         else:
             counts = error_grid(box.dimension) if points is None else points
             grid = box.grid(counts, dtype)
@@ -446,22 +444,6 @@ def measure(solution: Solution, unknown: int, exact, points=None) -> dict[str, f
         "relative_l2": math.sqrt(sums[0]) / norm if norm else math.inf,
         "linf": float(sums[2]),
     }
-
-
-def error_grid(dimension: int, values: int = MAX_TEST_VALUES) -> int:
-    """Returns the points per axis of the test grid: at most 100 in 3-d, 32 in 5-d."""
-    return max(2, min(1000 if dimension == 1 else 100, int(values ** (1 / dimension))))
-
-
-def random_points(box: Box, count: int, seed: int) -> np.ndarray:
-    """Returns (count, d) uniform points of the domain, the same for the same seed."""
-    lower, upper = np.asarray(box.intervals).T
-    candidates = int(1.5 * count / getattr(box, "share", 1 / 1.5)) + 64
-    if box.inside([jnp.zeros(1)] * box.dimension) is None:
-        candidates = count
-    rng = np.random.default_rng([seed, 0x5E9A])
-    points = lower + (upper - lower) * rng.random((candidates, box.dimension))
-    return np.asarray(kept(box, points, count))
 
 
 @lru_cache(maxsize=16)
@@ -481,23 +463,9 @@ def _row_sums(problem, model, exact, unknown, params, grid):
             c.reshape([-1 if i == k else 1 for k in range(d)])
             for i, c in enumerate(coordinates)
         ]
-        return _sums(problem.box, placed, ours, exact(*placed))
+        return error_sums(problem.box, placed, ours, exact(*placed))
 
     return jax.lax.map(row, grid[0])
-
-
-def _sums(
-    box: Box, coordinates: Sequence[Array], ours: Array, theirs: Array
-) -> tuple[Array, Array, Array]:
-    """Returns sums of squares of gap and `theirs` over the domain, and the largest."""
-    gap, theirs = ours - theirs, jnp.broadcast_to(theirs, ours.shape)
-    squares, largest = (gap**2, theirs**2), jnp.abs(gap)
-    density, inside = box.density(coordinates), box.inside(coordinates)
-    if density is not None:
-        squares = (density * squares[0], density * squares[1])
-    if inside is not None:
-        largest = jnp.where(inside, largest, 0.0)
-    return jnp.sum(squares[0]), jnp.sum(squares[1]), jnp.max(largest)
 
 
 def _chunked(function, params, points, unknown, orders) -> Array:

@@ -11,6 +11,7 @@ import pinns
 from jaxcore import sampling
 from jaxcore.training import CheckpointError
 from pinns import CP, MLP, Boundary, Box, Dirichlet, MaskedBox, Problem
+from pinns._norms import random_points
 from pinns.cli import main
 from pinns.losses import GridLoss
 from pinns.masked import drawn
@@ -156,7 +157,7 @@ def test_norms_and_pictures_are_of_the_domain():
     norm = np.linalg.norm(exact(x, y)[inside])
     assert solution.relative_l2(15) == pytest.approx(np.linalg.norm(gap) / norm, 1e-4)
     assert solution.linf(15) == pytest.approx(np.abs(gap).max(), rel=1e-4)
-    unseen = pinns.solution.random_points(HOLE, 100, 1)
+    unseen = random_points(HOLE, 100, 1)
     assert unseen.shape == (100, 2)
     assert (np.hypot(*unseen.T) > 0.5).all()
     image = plot(solution, points=15).axes[0].images[0].get_array()

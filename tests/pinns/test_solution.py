@@ -11,7 +11,7 @@ import pytest
 
 import pinns
 from pinns import CP, MLP, Box, Dirichlet, Problem, TensorTrain, Tucker
-from pinns.solution import error_grid
+from pinns._norms import error_grid
 
 
 BOX = Box(t=(0.0, 1.0), x=(-1.0, 1.0), y=(0.0, 2.0))
