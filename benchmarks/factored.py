@@ -72,6 +72,8 @@ QUICK = (
 )
 # A grid of more values than this is not walked.
 MAX_GRID = 10**8
+# The program of an orthogonalized norm grows with the number of axes.
+MAX_CHAIN = 10
 # A round of turns is repeated until the grid's steps have taken this long.
 TURN_SECONDS = 6.0
 MIN_TURNS, MAX_TURNS = 3, 15
@@ -98,7 +100,8 @@ CLAIM = (
 )
 NOTES = (
     "kind `step`: jax.value_and_grad of the loss, faces included, float32; factored: "
-    "pinns.factored.FactoredLoss(choose='factored'); grid: pinns.losses.GridLoss; "
+    "pinns.factored.FactoredLoss(choose='factored'); orthogonalized: the same with "
+    "orthogonalize=True, up to 10 axes; grid: pinns.losses.GridLoss; "
     "spinn: benchmarks/spinn_reference.py, nested jvp through the contraction",
     "the same network (three hidden tanh layers as wide as the rank), parameters and "
     "uniform points; losses before the first step agree to 1e-3",
@@ -111,7 +114,9 @@ NOTES = (
     "to the exact solution, is moved by t times a random one (`scale`). Values are "
     "relative to the mean square of source and conditions: `grid` is the square root "
     "of GridLoss in float64, the truth; `factored` the loss itself, which may be "
-    "negative; `difference` the square root of what the two differ by. The floor is "
+    "negative; `difference` the square root of what the two differ by; "
+    "`orthogonalized` the loss with orthogonalize=True, a square, and "
+    "`orthogonalized_difference` what its root and `grid` differ by. The floor is "
     "the largest difference for t up to 1e-6; estimate: FactoredLoss.floor",
     "load: mean number of processes that wanted a core in the last minute, this one "
     "included; above the number of cores, seconds are those of a busy machine",
@@ -143,7 +148,9 @@ def stated(case: Case) -> Problem:
 
 def sides(case: Case) -> dict[str, Side]:
     """Returns the compiled steps by name; factored alone where no grid fits."""
-    made = [("factored", _factored)]
+    made: list[tuple[str, Callable[..., Side]]] = [("factored", _factored)]
+    if case.dimension <= MAX_CHAIN:
+        made.append(("orthogonalized", partial(_factored, orthogonalize=True)))
     if case.points**case.dimension <= MAX_GRID:
         made += [("grid", _grid), ("spinn", _spinn)]
     problem, network = stated(case), pinn_step.model(case.model, case.rank)
@@ -153,9 +160,23 @@ def sides(case: Case) -> dict[str, Side]:
     return {name: make(case, problem, network, points, params) for name, make in made}
 
 
-def _factored(case: Case, problem: Problem, network: Separable, points, params) -> Side:
+def _factored(
+    case: Case,
+    problem: Problem,
+    network: Separable,
+    points,
+    params,
+    orthogonalize: bool = False,
+) -> Side:
     def make() -> tuple[Any, Any]:
-        loss = FactoredLoss(problem, network, points, "float32", choose="factored")
+        loss = FactoredLoss(
+            problem,
+            network,
+            points,
+            "float32",
+            choose="factored",
+            orthogonalize=orthogonalize,
+        )
         return loss, loss.prepare(points)
 
     return _own(make, params)
@@ -236,7 +257,7 @@ def measure(case: Case, turns: int | None = None) -> Row:
         "bytes": {name: _bytes(side) for name, side in made.items()},
     }
     for name in made:
-        if name != "factored":
+        if name not in ("factored", "orthogonalized"):
             row[f"ratio_{name}"] = _results.summarize(each["factored"] / each[name])
     return row
 
@@ -314,9 +335,14 @@ def measure_floor(dtype: str, points: int = 48) -> Row:
         fitted = _fitted(network, other, drawn)
         size = float(truth(jax.tree.map(jnp.zeros_like, other)))
     with precision(dtype):
-        own = FactoredLoss(problem, network, drawn, dtype, choose="factored")
-        known = own.prepare(drawn)
-        value = jax.jit(lambda p: own(p, known)[0])
+        products, orthogonal = (
+            FactoredLoss(
+                problem, network, drawn, dtype, choose="factored", orthogonalize=choice
+            )
+            for choice in (False, True)
+        )
+        known = products.prepare(drawn)
+        values = jax.jit(lambda p: (products(p, known)[0], orthogonal(p, known)[0]))
     rows = []
     for scale in FLOOR_SCALES:
         with precision("float64"):
@@ -327,15 +353,21 @@ def measure_floor(dtype: str, points: int = 48) -> Row:
             exact = jax.tree.map(lambda p: p.astype("float64"), moved)
             reference = float(truth(exact))
         with precision(dtype):
-            found = float(value(moved))
+            found, short = (float(v) for v in values(moved))
         rows.append(
             {
                 "scale": scale,
                 "grid": math.sqrt(reference / size),
                 "factored": found / size,
                 "difference": math.sqrt(abs(found - reference) / size),
+                "orthogonalized": short / size,
+                "orthogonalized_difference": abs(
+                    math.sqrt(short) - math.sqrt(reference)
+                )
+                / math.sqrt(size),
             }
         )
+    low = [row for row in rows if row["scale"] <= FLOOR_FROM]
     return {
         "kind": "floor",
         "problem": "helmholtz",
@@ -344,8 +376,10 @@ def measure_floor(dtype: str, points: int = 48) -> Row:
         "grid": f"{points}^3",
         "dtype": dtype,
         "hardware": hardware(),
-        "floor": max(r["difference"] for r in rows if r["scale"] <= FLOOR_FROM),
-        "estimate": math.sqrt(own.floor(known) / size),
+        "floor": max(row["difference"] for row in low),
+        "estimate": math.sqrt(products.floor(known) / size),
+        "orthogonalized_floor": max(row["orthogonalized_difference"] for row in low),
+        "orthogonalized_estimate": math.sqrt(orthogonal.floor(known) / size),
         "path": rows,
     }
 
@@ -373,7 +407,11 @@ def describe(row: Row) -> str:
         low, high = (s["median"] for s in row["seconds"])
         return f"{head} {low:.2f} -> {high:.2f} s, x{row['growth']:.2f} (goal 1.5)"
     if row["kind"] == "floor":
-        return f"{head} {row['dtype']} {row['floor']:.1e} (est. {row['estimate']:.1e})"
+        floors = (
+            f"{row[name + 'floor']:.1e} (est. {row[name + 'estimate']:.1e})"
+            for name in ("", "orthogonalized_")
+        )
+        return f"{head} {row['dtype']} {', orthogonalized '.join(floors)}"
     parts = [f"{n} {1e3 * s['median']:.3f} ms" for n, s in row["seconds"].items()]
     for name in ("grid", "spinn"):
         if (ratio := row.get(f"ratio_{name}")) is not None:

@@ -8,6 +8,7 @@ coordinates pointwise; it serves exact solutions, lifts and pointwise networks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -42,6 +43,110 @@ def jet(
     for _ in range(order):
         derivatives = extend(derivatives)
     return derivatives(x)
+
+
+def tanh_series(z: Sequence[Array]) -> list[Array]:
+    """Returns the Taylor coefficients of tanh(z(s)) from those of z.
+
+    From y' = (1 - y^2) z': `k y_k = sum_j j z_j v_{k-j}` with v = 1 - y^2.
+
+    Example:
+        >>> z = [jnp.array(0.0), jnp.array(1.0), jnp.array(0.0), jnp.array(0.0)]
+        >>> [round(float(y), 4) for y in tanh_series(z)]
+        [0.0, 1.0, 0.0, -0.3333]
+    """
+    y = [jnp.tanh(z[0])]
+    v = [1.0 - y[0] * y[0]]
+    for k in range(1, len(z)):
+        y.append(_integrated(z, v, k))
+        v.append(-_convolved(y, y, k))
+    return y
+
+
+def sin_series(z: Sequence[Array]) -> list[Array]:
+    """Returns the Taylor coefficients of sin(z(s)) from those of z.
+
+    From s' = c z' and c' = -s z', s and c the sine and cosine.
+
+    Example:
+        >>> z = [jnp.array(0.0), jnp.array(1.0), jnp.array(0.0), jnp.array(0.0)]
+        >>> [round(float(y), 4) for y in sin_series(z)]
+        [0.0, 1.0, 0.0, -0.1667]
+    """
+    s, c = [jnp.sin(z[0])], [jnp.cos(z[0])]
+    for k in range(1, len(z)):
+        s.append(_integrated(z, c, k))
+        c.append(-_integrated(z, s, k))
+    return s
+
+
+def _integrated(z: Sequence[Array], v: Sequence[Array], k: int) -> Array:
+    """Returns coefficient k of the integral of v z'."""
+    total = z[k] * v[0]
+    for j in range(1, k):
+        total = total + (j / k) * z[j] * v[k - j]
+    return total
+
+
+def _convolved(a: Sequence[Array], b: Sequence[Array], k: int) -> Array:
+    """Returns coefficient k of the product."""
+    total = a[0] * b[k]
+    for j in range(1, k + 1):
+        total = total + a[j] * b[k - j]
+    return total
+
+
+SERIES: dict[str, Callable[[Sequence[Array]], list[Array]]] = {
+    "tanh": tanh_series,
+    "sin": sin_series,
+}
+
+
+def network_series(
+    layers: Sequence[dict[str, Array]],
+    x: Float[Array, " n"],
+    slope: Array,
+    order: int,
+    activation: str,
+    scale: float = 1.0,
+) -> list[Float[Array, "n h"]]:
+    """Returns the Taylor coefficients, by the coordinate, of hidden Dense layers.
+
+    Coefficients of all orders go through a layer as one matrix product.
+
+    Args:
+        layers: kernels (i, o) and biases (o,), the first with i = 1.
+        x: inputs. slope: their derivative by the coordinate.
+        order: of the last coefficient, positive.
+        activation: one of `SERIES`. scale: of its argument.
+    """
+    series: list[Array] = []
+    for layer in layers:
+        bias = layer["bias"][None, :]
+        if series:
+            rows = len(x)
+            products = jnp.concatenate(series) @ layer["kernel"]
+            z = jnp.split(products, [rows * k for k in range(1, order + 1)])
+            z[0] = z[0] + bias
+        else:
+            values = x[:, None] @ layer["kernel"] + bias
+            rate = jnp.broadcast_to(slope * layer["kernel"], values.shape)
+            z = [values, rate, *[jnp.zeros_like(rate)] * (order - 1)]
+        if scale != 1.0:
+            z = [scale * part for part in z]
+        series = SERIES[activation](z)
+    return series
+
+
+def product(a: Sequence[Array], b: Sequence[Array]) -> tuple[Array, ...]:
+    """Returns the derivatives of a product from those of its factors (Leibniz)."""
+    out = []
+    for k in range(len(a)):
+        total = a[0] * b[k]
+        for j in range(1, k + 1):
+            total = total + math.comb(k, j) * a[j] * b[k - j]
+        out.append(total)
+    return tuple(out)
 
 
 def partial(

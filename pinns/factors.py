@@ -31,6 +31,7 @@ Every kind ends in a linear layer: `features` are its inputs, `output` its matri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -40,6 +41,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pinns.derivatives import SERIES, jet, network_series
 from pinns.domain import positive_integer
 
 
@@ -109,6 +111,40 @@ class FactorNetwork:
         if self.normalize:
             x = (2.0 * x - (interval[0] + interval[1])) / (interval[1] - interval[0])
         return _FEATURES[self.kind](self, params, x[:, None])
+
+    def jets(
+        self,
+        params: Params,
+        x: Float[Array, " n"],
+        interval: Float[Array, " 2"],
+        order: int,
+        *,
+        features: bool = False,
+    ) -> tuple[Float[Array, "n w"], ...]:
+        """Returns outputs, or `features`, and derivatives up to `order`, (n, w) each.
+
+        Plain networks and sirens of sines or tanh hand on Taylor coefficients, other
+        kinds are differentiated.
+        """
+        activation = "sin" if self.kind == "siren" else self.activation
+        if self.kind not in ("mlp", "siren") or activation not in SERIES or not order:
+            function = self.features if features else self.apply
+            return jet(lambda s: function(params, s, interval), x, order)
+        slope = jnp.ones((), x.dtype)
+        if self.normalize:
+            slope = 2.0 / (interval[1] - interval[0])
+            x = (2.0 * x - (interval[0] + interval[1])) / (interval[1] - interval[0])
+        *hidden, last = params["layers"]
+        omega = self.omega if self.kind == "siren" else 1.0
+        series = network_series(hidden, x, slope, order, activation, omega)
+        if features:
+            found = [_with_ones(series[0])]
+            found += [jnp.pad(part, ((0, 0), (0, 1))) for part in series[1:]]
+        else:
+            # Product by product: orders that nobody asks for are left out.
+            found = [part @ last["kernel"] for part in series]
+            found[0] = found[0] + last["bias"][None, :]
+        return tuple(math.factorial(k) * f if k > 1 else f for k, f in enumerate(found))
 
     def output(self, params: Params) -> Float[Array, "h w"]:
         """Returns the matrix of the last layer, its bias as the last row."""

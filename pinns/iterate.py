@@ -23,7 +23,7 @@ from pinns.losses import GridLoss
 from pinns.problem import Problem
 from pinns.progress import Progress
 from pinns.scattered import ADAPT_EVERY, ADAPTIVE, PointLoss, compiled_draw
-from pinns.settings import Settings, check_grid
+from pinns.settings import STRICT, Settings, check_grid
 from pinns.solution import History, Solution, measure
 from pinns.solvers.adaptive import AdaptiveFirstOrder
 from pinns.solvers.first_order import FirstOrder, State, as_task
@@ -127,8 +127,14 @@ class Run:
             _check_finite(problem, grid, first)
             return grid, first
         points = self._draw(key)
+        strict = settings.loss in STRICT
         loss = FactoredLoss(
-            problem, model, points, settings.dtype, choose=settings.loss
+            problem,
+            model,
+            points,
+            settings.dtype,
+            choose="factored" if strict else "auto",
+            orthogonalize=settings.loss == "orthogonalized",
         )
         if loss.grid is not None:
             check_grid("pinns.solve", settings.counts)
@@ -288,10 +294,13 @@ class Run:
             return
         floor, last = self.loss.floor(self.prepared), float(self.history.loss[-1])
         if self.settings.dtype == "float32" and last <= floor:
+            cures = ["dtype='float64'"]
+            if self.settings.loss != "orthogonalized":
+                cures.append("loss='orthogonalized'")
             warnings.warn(
                 f"pinns.solve: the loss {last:.2e} has reached the rounding floor "
                 f"{floor:.2e} of the factored norm in float32 and no longer measures "
-                "the residual; dtype='float64' lowers the floor, loss='grid' has none",
+                f"the residual; {' or '.join(cures)} lowers the floor",
                 stacklevel=4,
             )
 

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pinns.derivatives import jet
+from pinns.derivatives import jet, product
 from pinns.domain import Box, positive_integer
 from pinns.factors import FactorNetwork, network
 from pinns.factors import envelope as envelope_of
@@ -300,13 +300,10 @@ class Separable:
     def _jet(
         self, order: int, features: bool, params: Params, x: Array, ends: Array, flags
     ):
-        function = self.net.features if features else self.net.apply
-
-        def values(s):
-            found = function(params, s, ends)
-            return found if flags is None else envelope_of(s, ends, flags) * found
-
-        return jet(values, x, order)
+        found = self.net.jets(params, x, ends, order, features=features)
+        if flags is None:
+            return found
+        return product(jet(lambda s: envelope_of(s, ends, flags), x, order), found)
 
     def groups(self, dimension: int, unknowns: int = 1) -> dict[int, list[tuple]]:
         """Returns by width which (unknown, axis) are stacked in `factors_<width>`."""

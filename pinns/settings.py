@@ -46,7 +46,9 @@ FIXED = ("direct", "newton")
 ITERATIVE = ("adam", "lbfgs", "ssbroyden", "gauss_newton", "varpro")
 # Those that find unknown parameters along with the solution.
 INVERSE = ("adam", "lbfgs", "ssbroyden", "gauss_newton")
-LOSSES = ("auto", "factored", "grid")
+LOSSES = ("auto", "factored", "orthogonalized", "grid")
+# Those that take no term to the grid.
+STRICT = ("factored", "orthogonalized")
 DTYPES = ("float32", "float64")
 LearningRate = float | Callable[[Any], Any]
 # A loss that walks the grid visits every value in each step.
@@ -310,12 +312,12 @@ def _loss(
 ) -> str:
     spread = engine.count > 1 and method in ("adam", "lbfgs", "ssbroyden")
     if weighting is not None or isinstance(model, MLP) or redraw_every or spread:
-        if loss == "factored":
+        if loss in STRICT:
             what = "a pointwise model" if isinstance(model, MLP) else "redrawn points"
             what = f"{engine.count} devices" if spread else what
             what = what if weighting is None else f"weighting={weighting.name!r}"
             raise ValueError(
-                f"{owner}: loss='factored' needs a separable model, points that stay "
+                f"{owner}: loss={loss!r} needs a separable model, points that stay "
                 f"the same, one device and no weighting, got {what}"
             )
         return "grid"
@@ -326,13 +328,19 @@ def _loss(
                 f"equations on the grid and minimizes nothing, got {loss!r}"
             )
         return "grid"
+    if loss == "orthogonalized" and method not in ITERATIVE:
+        raise ValueError(
+            f"{owner}: loss='orthogonalized' belongs to method="
+            f"{' or '.join(map(repr, ITERATIVE))}, got it with method={method!r}, "
+            "which corrects its coefficients by inner products"
+        )
     if method in ("gauss_newton", "varpro", "als", "direct"):
         if loss == "grid":
             raise ValueError(
                 f"{owner}: method={method!r} works on factored residuals only, got "
                 "loss='grid'; take method='ssbroyden', 'lbfgs' or 'adam'"
             )
-        return "factored"
+        return loss if loss == "orthogonalized" else "factored"
     return loss
 
 

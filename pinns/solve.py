@@ -101,8 +101,12 @@ def solve(
             by default they are drawn once.
         seconds: stop after this much solving time, compilation not counted.
         dtype: `"float32"` (default for Adam) or `"float64"` (otherwise).
-        loss: `"factored"`, `"grid"`, or `"auto"`: factored for the terms where that
-            is possible and cheaper, see `pinns.factored`.
+        loss: how the norm of residuals is computed, see `pinns.factored`:
+            `"auto"`: factored for the terms where that is possible and cheaper;
+            `"factored"`: by inner products of factors for all terms;
+            `"orthogonalized"`: by QR factorizations of factors, which measures
+            residuals that are rounding noise to inner products, at a higher cost;
+            `"grid"`: on the tensor grid.
         weighting: of Adam, on the grid: weights of terms or points that adapt, one of
             `self_adaptive`, `causal`, `gradient_norm`, `ntk`, `relobralo`, or a scheme
             of `pinns.weighting` with its options. `Solution.history.loss` is then the

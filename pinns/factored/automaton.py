@@ -14,6 +14,7 @@ operators: two states for each of the two sides of the inner product make 2x2 bl
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,11 +97,14 @@ def pair_once(
     right: list[list[Edge]],
     common: Hashable,
     marks: Mapping[int, Hashable],
+    *,
+    same: bool = False,
 ) -> list[list[Edge]]:
     """Returns the sum of product automata with one marked level each.
 
     Summed over the levels of `marks`: that level has its mark, the others `common`.
     One more bit of state, whether the marked level has come, does for all of them.
+    With `same`, half of the product of an automaton with itself (see `square`).
 
     Example:
         >>> one = compile_words({(): 1.0}, ["id"] * 3)
@@ -109,7 +113,8 @@ def pair_once(
         [['inside', 'end'], ['inside', 'inside'], ['inside', 'end']]
     """
     first, last = min(marks), max(marks)
-    plain = pair(left, right, [common] * len(left))
+    everywhere = [common] * len(left)
+    plain = square(left, everywhere) if same else pair(left, right, everywhere)
     out: list[list[Edge]] = []
     for level, edges in enumerate(plain):
         own = []
@@ -121,6 +126,37 @@ def pair_once(
             if level in marks:
                 symbol = (*e.symbol[:2], marks[level])
                 own.append(Edge((*e.source, 0), (*e.target, 1), symbol, e.weight))
+        out.append(own)
+    return out
+
+
+def square(levels: list[list[Edge]], marks: Sequence[Hashable]) -> list[list[Edge]]:
+    """Returns half of the product of an automaton with itself, for symmetric products.
+
+    Pairs of words are kept in one order, and count twice from where they part: enough
+    for inner products of a function with itself. States say whether a pair has parted.
+    """
+    out = []
+    for level, (edges, mark) in enumerate(zip(levels, marks, strict=True)):
+        own = []
+        for (i, a), (j, b) in itertools.product(enumerate(edges), repeat=2):
+            symbol, weight = (a.symbol, b.symbol, mark), a.weight * b.weight
+            if a.source == b.source and i <= j:
+                parts = i < j
+                own.append(
+                    Edge(
+                        (a.source, b.source, False),
+                        (a.target, b.target, parts),
+                        symbol,
+                        2.0 * weight if parts else weight,
+                    )
+                )
+            if level:
+                source, target = (
+                    (*pair_of, True)
+                    for pair_of in ((a.source, b.source), (a.target, b.target))
+                )
+                own.append(Edge(source, target, symbol, weight))
         out.append(own)
     return out
 

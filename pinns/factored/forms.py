@@ -25,12 +25,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from pinns.factored.coefficients import parameter_core, with_parameters
+from pinns.factored.grams import SharedGram, gram_matrices, split_rows
 from pinns.factored.plan import Family, Form, Plan
 from pinns.separable import Params, Separable
 
 
+# Partial inner products by state of the automaton; zero where there is none.
+States = dict[int, Array]
 # Runs of more axes than this are scanned, shorter ones unrolled.
-UNROLLED = 4
+UNROLLED = 8
 
 
 class Data(NamedTuple):
@@ -120,7 +123,13 @@ class Forms:
     def quadratic(self, side: Side, data: Data) -> Float[Array, " g"]:
         """Returns the squared norm of every group, without its known part."""
         forms = [form for form in self.plan.quadratic if form.left or form.right]
-        return self._total(forms, side, side, data)
+        shared = None
+        if self.model.name != "tt":
+            shared = [
+                SharedGram({f: v[i] for f, v in side.versions.items()}, w)
+                for i, w in enumerate(self._weights(data))
+            ]
+        return self._total(forms, side, side, data, shared)
 
     def _known(self, run: range, data: Data) -> Array:
         return self._plain((), run, data)
@@ -131,7 +140,7 @@ class Forms:
         shape = self.model.shapes(self.dimension)[run[0]]
         return known.reshape(*known.shape, *(1,) * len(shape))
 
-    def _factors(self, family: Family) -> list[int]:
+    def members(self, family: Family) -> list[int]:
         """Returns the members of a family that have factors: all but numbers."""
         return [u for u in family if self.parameters.axes.get(u) != ()]
 
@@ -144,17 +153,29 @@ class Forms:
         forms = [form for form in self.plan.bilinear if form.left or form.right]
         return self._total(forms, a, b, data)
 
-    def _total(self, forms: Sequence[Form], a: Side, b: Side, data: Data) -> Array:
+    def _total(
+        self,
+        forms: Sequence[Form],
+        a: Side,
+        b: Side,
+        data: Data,
+        shared: Sequence[SharedGram] | None = None,
+    ) -> Array:
         parts = []
         for form in forms:
-            value = self._form(form, a, b, data)
+            value = self._form(form, a, b, data, shared)
             for scales, family in ((a.scales, form.left), (b.scales, form.right)):
                 value = value * scales[family] if family in scales else value
             parts.append(value)
         return sum(parts[1:], start=parts[0])
 
+    def _weights(self, data: Data) -> list[dict[str, Array]]:
+        """Returns the weights of the axes of every run."""
+        spans = [slice(run[0], run[-1] + 1) for run in self.runs]
+        return [{m: w[span] for m, w in data.weights.items()} for span in spans]
+
     def _core(self, params: Params, family: Family) -> Array | None:
-        members = self._factors(family)
+        members = self.members(family)
         if not members or not self.tucker:
             return None
         cores = [
@@ -174,7 +195,7 @@ class Forms:
         `jets` holds per order the factors (or any functions) of all unknowns on the
         axes of the run, (u, l, N, *shape), or a list of them if shapes differ.
         """
-        if not self._factors(family):
+        if not self.members(family):
             return self._plain(family, run, data)
         spec = self.plan.versions[family]
         known = data.multipliers[family][run[0] : run[-1] + 1]
@@ -190,28 +211,38 @@ class Forms:
             out.append(value)
         return jnp.stack(out, axis=1)
 
-    def _form(self, form: Form, a: Side, b: Side, data: Data) -> Array:
+    def _form(
+        self,
+        form: Form,
+        a: Side,
+        b: Side,
+        data: Data,
+        shared: Sequence[SharedGram] | None,
+    ) -> Array:
+        left, right = a.versions[form.left], b.versions[form.right]
+        weights = self._weights(data)
+        parts: States = {}
+        if left[0].ndim == 5:
+            for run, one, other, w in zip(self.runs, left, right, weights, strict=True):
+                parts = _transfer(form, run, one, other, w, parts)
+            return self._sums(parts, data)
+        given = [None] * len(self.runs) if shared is None else shared
+        grams = [
+            gram_matrices(form, *pair)
+            for pair in zip(left, right, weights, given, strict=True)
+        ]
         cores = a.cores[form.left], b.cores[form.right]
         if any(core is not None for core in cores):
-            return self._tucker(form, a, b, data)
-        left, right = a.versions[form.left], b.versions[form.right]
-        sweep = _transfer if left[0].ndim == 5 else _gram_product
-        state: Any = None
-        for run, one, other in zip(self.runs, left, right, strict=True):
-            levels = slice(run[0], run[-1] + 1)
-            weights = {m: w[levels] for m, w in data.weights.items()}
-            state = sweep(form, run, one, other, weights, state)
-        return jnp.sum(state, axis=(1, 2))[: self.groups]
+            return _tucker_sweep(form, cores, grams, self.groups)
+        for run, gram in zip(self.runs, grams, strict=True):
+            parts = _gram_product(form, run, gram, parts)
+        return self._sums(parts, data)
 
-    def _tucker(self, form: Form, a: Side, b: Side, data: Data) -> Array:
-        left, right = a.versions[form.left], b.versions[form.right]
-        cores = a.cores[form.left], b.cores[form.right]
-        grams = []
-        for run, one, other in zip(self.runs, left, right, strict=True):
-            levels = slice(run[0], run[-1] + 1)
-            weights = {m: w[levels] for m, w in data.weights.items()}
-            grams.append(gram_matrices(form, one, other, weights))
-        return _tucker_sweep(form, cores, grams, self.groups)
+    def _sums(self, parts: States, data: Data) -> Array:
+        zero = jnp.zeros((), data.coordinates.dtype)
+        return jnp.stack(
+            [jnp.sum(parts[g]) if g in parts else zero for g in range(self.groups)]
+        )
 
 
 def _rows(array: Array, exchanged: bool) -> Array:
@@ -226,24 +257,6 @@ def _kron(a: Array, b: Array) -> Array:
         return (a[..., :, None] * b[..., None, :]).reshape(*a.shape[:2], -1)
     wide = a[:, :, :, None, :, None] * b[:, :, None, :, None, :]
     return wide.reshape(*a.shape[:2], a.shape[2] * b.shape[2], -1)
-
-
-def _split_rows(measure: str, array: Array, axis: int) -> Array:
-    """Returns the rows of a measure: the points, or both ends."""
-    n = array.shape[axis] - 2
-    start, stop = (0, n) if measure == "interior" else (n, n + 2)
-    return lax.slice_in_dim(array, start, stop, axis=axis)
-
-
-def gram_matrices(form: Form, a: Array, b: Array, weights) -> Float[Array, "l k r s"]:
-    """Returns `A_v^T diag(w) B_w` of every combination the form uses."""
-    found: dict[str, Array] = {}
-    for measure in dict.fromkeys(m for m, _, _ in form.combos):
-        one, other = (_split_rows(measure, x, 2) for x in (a, b))
-        weighted = other * _split_rows(measure, weights[measure], 1)[:, None, :, None]
-        found[measure] = jnp.einsum("lvnr,lwns->lvwrs", one, weighted)
-    chosen = [found[m][:, v, w] for m, v, w in form.combos]
-    return jnp.stack(chosen, axis=1)
 
 
 def _edges(form: Form, level: int) -> list[tuple[int, int, int, float]]:
@@ -262,29 +275,32 @@ def _scaled(value: Array, weight: float) -> Array:
     return value if weight == 1.0 else value * weight
 
 
-def _stacked(parts: dict[int, Array], states: int, like: Array) -> Array:
-    zero = jnp.zeros_like(like)
+def _stacked(parts: States, states: int) -> Array:
+    zero = jnp.zeros_like(next(iter(parts.values())))
     return jnp.stack([parts.get(s, zero) for s in range(states)])
 
 
-def _gram_product(form: Form, run: range, a, b, weights, state):
+def _by_level(grams: Sequence[Array], count: int) -> list[list[Array]]:
+    """Returns the matrices of every axis, taken apart once."""
+    parts = [lax.split(gram, (1,) * count) for gram in grams]
+    return [[own[level][0] for own in parts] for level in range(count)]
+
+
+def _gram_product(form: Form, run: range, grams, parts: States) -> States:
     """Sweeps a run of axes with elementwise products of Gram matrices."""
-    grams = gram_matrices(form, a, b, weights)
-    states = form.table.states
-    if state is None:
-        first = jnp.ones(grams.shape[2:], grams.dtype)
-        state = _stacked({0: first}, states, first)
+    if not parts:
+        parts = {0: jnp.ones_like(grams[0][0])}
     if len(run) <= UNROLLED:
-        parts = {s: state[s] for s in range(states)}
-        for offset, level in enumerate(run):
-            following: dict[int, Array] = {}
+        for level, own in zip(run, _by_level(grams, len(run)), strict=True):
+            following: States = {}
             for f, to, k, w in _edges(form, level):
-                value = _scaled(parts[f] * grams[offset, k], w)
-                following[to] = following[to] + value if to in following else value
-            zero = jnp.zeros_like(grams[0, 0])
-            parts = {s: following.get(s, zero) for s in range(states)}
-        return _stacked(parts, states, grams[0, 0])
-    chosen = _one_hot(form, run, grams.shape[1], grams.dtype)
+                if f in parts:
+                    value = _scaled(parts[f] * own[k], w)
+                    following[to] = following[to] + value if to in following else value
+            parts = following
+        return parts
+    states = form.table.states
+    chosen = _one_hot(form, run, len(grams), grams[0].dtype)
 
     def body(state, level):
         gram, (source, symbol, target) = level
@@ -292,7 +308,8 @@ def _gram_product(form: Form, run: range, a, b, weights, state):
         product = (source @ flat) * (symbol @ gram.reshape(gram.shape[0], -1))
         return (target @ product).reshape(state.shape), None
 
-    return lax.scan(body, state, (grams, chosen))[0]
+    inputs = jnp.stack(grams, axis=1), chosen
+    return dict(enumerate(lax.scan(body, _stacked(parts, states), inputs)[0]))
 
 
 def _one_hot(form: Form, run: range, symbols: int, dtype) -> tuple[Array, ...]:
@@ -307,19 +324,20 @@ def _one_hot(form: Form, run: range, symbols: int, dtype) -> tuple[Array, ...]:
     )
 
 
-def _transfer(form: Form, run: range, a, b, weights, state):
+def _transfer(form: Form, run: range, a, b, weights, parts: States) -> States:
     """Sweeps a run of tensor-train axes."""
-    states = form.table.states
-    if state is None:
-        first = jnp.ones((a.shape[3], b.shape[3]), a.dtype)
-        state = _stacked({0: first}, states, first)
+    if not parts:
+        parts = {0: jnp.ones((a.shape[3], b.shape[3]), a.dtype)}
     if len(run) <= UNROLLED:
+        one = _taken_apart(a)
+        other = one if a is b else _taken_apart(b)
         for offset, level in enumerate(run):
             own = {m: w[offset] for m, w in weights.items()}
-            state = _transfer_level(
-                _edges(form, level), form, a[offset], b[offset], own, state
-            )
-        return state
+            edges = _edges(form, level)
+            pair = one[offset], other[offset]
+            parts = _transfer_level(edges, form, *pair, own, parts)
+        return parts
+    state = _stacked(parts, form.table.states)
     coefficients = _dense(form, run, a.shape[1], b.shape[1], a.dtype)
     measures = jnp.stack([weights[m] for m in coefficients], axis=1)
     dense = jnp.stack(list(coefficients.values()), axis=1)
@@ -331,7 +349,17 @@ def _transfer(form: Form, run: range, a, b, weights, state):
         y = jnp.einsum("twsvn,svncb->twncb", mixed, x)
         return jnp.einsum("twncb,wnbd->tcd", y, other), None
 
-    return lax.scan(body, state, (a, b, measures, dense))[0]
+    return dict(enumerate(lax.scan(body, state, (a, b, measures, dense))[0]))
+
+
+def _taken_apart(versions: Array) -> list[list[Sequence[Array]]]:
+    """Returns per axis and version the values on the points and at both ends."""
+    axes, count, rows, *_ = versions.shape
+    out = []
+    for own in lax.split(versions, (1,) * axes):
+        each = lax.split(own[0], (1,) * count)
+        out.append([lax.split(x[0], (rows - 2, 2)) for x in each])
+    return out
 
 
 def _dense(form: Form, run: range, v: int, w: int, dtype) -> dict[str, Array]:
@@ -347,55 +375,51 @@ def _dense(form: Form, run: range, v: int, w: int, dtype) -> dict[str, Array]:
     return {m: jnp.asarray(x, dtype) for m, x in out.items()}
 
 
-def _transfer_level(edges, form: Form, a, b, weights, state):
-    shape = (a.shape[-1], b.shape[-1])
-    following: dict[int, Array] = {}
+def _transfer_level(edges, form: Form, a, b, weights, parts: States) -> States:
+    following: States = {}
     for ends in (False, True):
         used = [
             (f, to, *form.combos[k], w)
             for f, to, k, w in edges
-            if (form.combos[k][0] != "interior") == ends
+            if f in parts and (form.combos[k][0] != "interior") == ends
         ]
         kind = "ends" if ends else "interior"
         partial: dict[tuple[int, int], Array] = {}
         sums: dict[tuple[int, int], Array] = {}
         for f, to, measure, v, w, weight in used:
             if (f, v) not in partial:
-                rows = _split_rows(kind, a[v], 0)
-                partial[f, v] = jnp.einsum("ab,nac->ncb", state[f], rows)
-            scale = weight * _split_rows(kind, weights[measure], 0)
+                partial[f, v] = jnp.einsum("ab,nac->ncb", parts[f], a[v][ends])
+            scale = weight * split_rows(kind, weights[measure], 0)
             value = partial[f, v] * scale[:, None, None]
             sums[to, w] = sums[to, w] + value if (to, w) in sums else value
         for (to, w), value in sums.items():
-            rows = _split_rows(kind, b[w], 0)
-            part = jnp.einsum("ncb,nbd->cd", value, rows)
+            part = jnp.einsum("ncb,nbd->cd", value, b[w][ends])
             following[to] = following[to] + part if to in following else part
-    zero = jnp.zeros(shape, a.dtype)
-    return jnp.stack([following.get(s, zero) for s in range(form.table.states)])
+    return following
 
 
-def _tucker_sweep(form: Form, cores, grams: list[Array], groups: int) -> Array:
+def _tucker_sweep(form: Form, cores, grams, groups: int) -> Array:
     """Contracts the right core with Gram matrices, then with the left core."""
-    flat = [level for gram in grams for level in gram]
     a, b = cores
     if a is None or b is None:
         # A known function has rank one: contract the core with vectors.
         core = b if a is None else a
         if _scannable(grams, core):
             # Vectors as matrices of one row: the new last index has one entry.
-            rows = grams[0].reshape(*grams[0].shape[:2], 1, -1)
+            rows = jnp.stack(grams[0], axis=1)
+            rows = rows.reshape(*rows.shape[:2], 1, -1)
             wide = jnp.pad(rows, ((0, 0), (0, 0), (0, core.shape[0] - 1), (0, 0)))
             return _tucker_scan(form, core, wide)[:groups, 0]
-        flat = [g.reshape(g.shape[0], -1) for g in flat]
         parts: dict[int, Any] = {0: core}
-        for level, gram in enumerate(flat):
+        for level, own in enumerate(_levels(grams)):
+            gram = [g.reshape(-1) for g in own]
             parts = _tucker_level(form, level, parts, gram, "b,b...->...")
         return jnp.stack([parts.get(g, jnp.zeros(())) for g in range(groups)])
     if _scannable(grams, b):
-        final = _tucker_scan(form, b, grams[0])
+        final = _tucker_scan(form, b, jnp.stack(grams[0], axis=1))
         return final[:groups] @ a.reshape(-1)
     parts = {0: b}
-    for level, gram in enumerate(flat):
+    for level, gram in enumerate(_levels(grams)):
         parts = _tucker_level(form, level, parts, gram, "ab,b...->...a")
     zero = jnp.zeros((), b.dtype)
     return jnp.stack(
@@ -403,7 +427,11 @@ def _tucker_sweep(form: Form, cores, grams: list[Array], groups: int) -> Array:
     )
 
 
-def _scannable(grams: list[Array], core: Array) -> bool:
+def _levels(grams: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    return [own for run in grams for own in _by_level(run, run[0].shape[0])]
+
+
+def _scannable(grams: Sequence[Any], core: Array) -> bool:
     return len(grams) == 1 and core.ndim > UNROLLED
 
 

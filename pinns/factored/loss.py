@@ -11,7 +11,9 @@ are evaluated on the grid by `GridLoss`; the two add up.
 
 Floor: the sum subtracts numbers of the size of the squared source, so values below
 about `eps * ||f||^2` are rounding noise: residuals relative to the source of 3e-4 in
-float32 and 1e-8 in float64. `FactoredLoss.floor` is that estimate.
+float32 and 1e-8 in float64. With `orthogonalize` the residual itself is formed, in few
+rows, and then squared (`pinns.factored.orthogonal`): the floor falls to about
+`(eps * ||f||)^2`, that of the grid. `FactoredLoss.floor` is the estimate.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from jaxtyping import Array, Float
 from pinns.domain import AxisPoints, precision
 from pinns.evaluation import scattered_values
 from pinns.factored.forms import Data, Forms
+from pinns.factored.orthogonal import OrthogonalNorm
 from pinns.factored.plan import Family, Plan, plan
 from pinns.factored.rows import quadrature_rows
 from pinns.losses import GridLoss
@@ -62,6 +65,8 @@ class FactoredLoss:
         choose: `"factored"`: every term must be separable; `"auto"`: terms that are
             not, or that are cheaper there, go to the grid.
         tolerance: for known functions that are not separable as written.
+        orthogonalize: take the norm by QR factorizations along the axes instead of
+            inner products; a lower floor at a higher cost, first derivatives only.
 
     Calling it with `(params, prepared)` returns `(total, groups)` as `GridLoss` does.
 
@@ -78,12 +83,17 @@ class FactoredLoss:
         *,
         choose: str = "auto",
         tolerance: float = TOLERANCE,
+        orthogonalize: bool = False,
     ):
         self.problem, self.model, self.dtype = problem, model, jnp.dtype(dtype)
         self.choose, self.tolerance = choose, tolerance
         self.counts = tuple(p.coordinates.shape[0] for p in points)
         self.plan = self._plan(points)
         self.forms = Forms(self.plan, model)
+        self.norm = None
+        if orthogonalize and self.plan.terms:
+            _check_weights(self.plan)
+            self.norm = OrthogonalNorm(self.forms)
         on_grid = [i for i in range(len(problem.terms)) if i not in self.plan.terms]
         self.grid = (
             GridLoss(problem, model, self.counts, dtype, terms=on_grid)
@@ -123,12 +133,29 @@ class FactoredLoss:
     def __call__(
         self, params: Params, prepared: FactoredPrepared
     ) -> tuple[Float[Array, ""], Float[Array, " g"]]:
+        return self._evaluated(params, prepared, self.norm)
+
+    def from_products(
+        self, params: Params, prepared: FactoredPrepared
+    ) -> tuple[Float[Array, ""], Float[Array, " g"]]:
+        """Returns the same value and groups by inner products in any case.
+
+        It has derivatives of every order, which an orthogonalized norm has not.
+        """
+        return self._evaluated(params, prepared, None)
+
+    def _evaluated(
+        self, params: Params, prepared: FactoredPrepared, norm: OrthogonalNorm | None
+    ) -> tuple[Array, Array]:
         weights = dict(self.plan.group_weights)
         shares = dict.fromkeys(self.problem.groups, jnp.zeros((), self.dtype))
         total = jnp.zeros((), self.dtype)
         if weights:
             side = self.forms.side(params, prepared.data)
-            values = self.forms.quadratic(side, prepared.data) + prepared.known
+            if norm is None:
+                values = self.forms.quadratic(side, prepared.data) + prepared.known
+            else:
+                values = norm(side, prepared.data)
             scales = jnp.asarray(list(weights.values()), self.dtype)
             total = jnp.sum(scales * values)
             for i, group in enumerate(weights):
@@ -166,7 +193,8 @@ class FactoredLoss:
         """Returns the loss below which values are rounding noise."""
         scales = np.asarray(list(self.plan.group_weights.values()))
         size = float(np.sum(scales * np.asarray(prepared.known, np.float64)))
-        return 4.0 * float(jnp.finfo(self.dtype).eps) * size
+        eps = float(jnp.finfo(self.dtype).eps)
+        return (4.0 * eps if self.norm is None else (8.0 * eps) ** 2) * size
 
     def _data(self, params: Params, unknown: int, data) -> Array:
         points = jnp.asarray(data.points, self.dtype)
@@ -254,6 +282,17 @@ def grid_cost(model: Separable, counts: Sequence[int]) -> float:
     ranks = model.rank
     rank = ranks if isinstance(ranks, int) else max(ranks)
     return 8.0 * math.prod(map(float, counts)) * rank
+
+
+def _check_weights(found: Plan) -> None:
+    for name, own in zip(
+        found.problem.box.names, found.rows.weights["interior"], strict=True
+    ):
+        if (own < 0.0).any():
+            raise ValueError(
+                "pinns: an orthogonalized norm takes roots of the quadrature weights, "
+                f"which must not be negative, got {own.min():g} on axis {name!r}"
+            )
 
 
 def _refuse(problem: Problem, refused: dict[int, str]) -> None:

@@ -9,7 +9,7 @@ here is symbolic or NumPy and runs once; `pinns.factored.forms` evaluates it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from pinns.factored.automaton import (
     compile_words,
     pair,
     pair_once,
+    square,
     table,
 )
 from pinns.factored.rows import (
@@ -89,6 +90,19 @@ class AxisOperator:
 
 
 @dataclass
+class Instance:
+    """One equation of one term: its words by family, over interned arrays.
+
+    selectors: those of the term; or of several terms with these words, one face each.
+    """
+
+    group: str
+    share: float
+    selectors: tuple[tuple[str, ...], ...]
+    words: dict[Family, dict[SparseWord, float]]
+
+
+@dataclass
 class Plan:
     """What `plan` returns.
 
@@ -96,6 +110,7 @@ class Plan:
     ordered pairs; quadratic: pairs left <= right with mixed ones doubled. refused:
     numbers of the terms that are not separable, with the reason. families: those of
     every separable term. operators: the derivatives in the residual, by axis.
+    instances: the equations of these terms.
     """
 
     problem: Problem
@@ -109,6 +124,7 @@ class Plan:
     families: dict[int, set[Family]]
     compressions: dict[str, list[Compression]] = field(default_factory=dict)
     operators: list[AxisOperator] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list)
 
     @property
     def order(self) -> int:
@@ -143,19 +159,6 @@ class Plan:
                 state = following
             total += state[: total.size]
         return total
-
-
-@dataclass
-class _Instance:
-    """One equation of one term: its words by family, over interned arrays.
-
-    selectors: those of the term; or of several terms with these words, one face each.
-    """
-
-    group: str
-    share: float
-    selectors: tuple[tuple[str, ...], ...]
-    words: dict[Family, dict[SparseWord, float]]
 
 
 def plan(
@@ -211,22 +214,49 @@ def plan(
         families=families,
         compressions=compressions,
         operators=builder.operators(),
+        instances=builder.instance_list,
     )
+
+
+def numbers_only(problem: Problem) -> frozenset[int]:
+    """Returns the unknowns that are numbers: they have no factors."""
+    return frozenset(u for u, axes in problem.parameters.axes.items() if not axes)
+
+
+def default(family: Family, without: Collection[int] = ()) -> Symbol:
+    """Returns the symbol of an axis that a word does not name.
+
+    Members of a family that are `without` factors do not appear in it.
+    """
+    return tuple((unknown, 0, False) for unknown in family if unknown not in without), 0
+
+
+def automata(
+    problem: Problem, instances: Sequence[Instance]
+) -> list[dict[Family, list[list[Edge]]]]:
+    """Returns the edges of every equation by family, over symbols."""
+    depth, without = problem.box.dimension, numbers_only(problem)
+    return [
+        {
+            family: compile_words(words, [default(family, without)] * depth)
+            for family, words in instance.words.items()
+        }
+        for instance in instances
+    ]
 
 
 class _Builder:
     def __init__(self, problem: Problem, rows: Rows):
         self.problem, self.rows = problem, rows
         self.depth = problem.box.dimension
-        partial = problem.parameters.axes
-        self.numbers_only = {u for u, axes in partial.items() if not axes}
+        self.numbers_only = numbers_only(problem)
         # Number 0 is the array of ones, which is left out of words.
         self.numbers: dict[bytes, int] = {}
         self.inside: dict[bytes, int] = {}
         self.arrays: list[np.ndarray | None] = [None]
-        self.instance_list: list[_Instance] = []
+        self.instance_list: list[Instance] = []
 
-    def add(self, instances: list[_Instance]) -> None:
+    def add(self, instances: list[Instance]) -> None:
         self.instance_list += instances
 
     def add_shared(self, shared: Shared) -> set[Family]:
@@ -248,7 +278,7 @@ class _Builder:
 
     def instances(
         self, term: Term, program: Program, found: Separation, used=None
-    ) -> list[_Instance]:
+    ) -> list[Instance]:
         out = []
         placed: dict[tuple[int, bytes], int] = {}
         for equation in found.equations:
@@ -270,7 +300,7 @@ class _Builder:
                 word = self._word(term, keys, numbers)
                 group = words.setdefault(family, {})
                 group[word] = group.get(word, 0.0) + coefficient
-            out.append(_Instance(term.group, term.weight, (term.selectors,), words))
+            out.append(Instance(term.group, term.weight, (term.selectors,), words))
         return out
 
     def _number(self, array: np.ndarray, axis: int, measure: str) -> int:
@@ -307,10 +337,6 @@ class _Builder:
             )
             word.append((axis, (leaves, numbers.get(axis, 0))))
         return tuple(word)
-
-    def _default(self, family: Family) -> Symbol:
-        factors = [u for u in family if u not in self.numbers_only]
-        return tuple((unknown, 0, False) for unknown in factors), 0
 
     def operators(self) -> list[AxisOperator]:
         """Returns the derivatives of single unknowns along single axes."""
@@ -350,7 +376,7 @@ class _Builder:
                     for axis, symbol in word:
                         levels[axis].setdefault(symbol)
         return {
-            family: self._versions(levels, self._default(family))
+            family: self._versions(levels, default(family, self.numbers_only))
             for family, levels in sorted(used.items())
         }
 
@@ -393,22 +419,16 @@ class _Builder:
         symmetric: bool,
     ) -> list[Form]:
         """Returns one form per pair of families that meet in some equation."""
-        automata = [
-            {
-                family: compile_words(words, [self._default(family)] * self.depth)
-                for family, words in instance.words.items()
-            }
-            for instance in self.instance_list
-        ]
+        edges = automata(self.problem, self.instance_list)
         unions: dict[tuple[Family, Family], Union] = {}
-        for instance, own in zip(self.instance_list, automata, strict=True):
+        for instance, own in zip(self.instance_list, edges, strict=True):
             for a, b in itertools.product(own, repeat=2):
                 if symmetric and a > b:
                     continue
                 factor = 2.0 if symmetric and a != b else 1.0
                 union = unions.setdefault((a, b), Union(self.depth))
                 union.add(
-                    _paired(own[a], own[b], instance.selectors),
+                    _paired(own[a], own[b], instance.selectors, symmetric and a == b),
                     groups.index(instance.group),
                     factor * instance.share,
                 )
@@ -418,14 +438,19 @@ class _Builder:
         ]
 
 
-def _paired(left, right, selectors: Sequence[tuple[str, ...]]) -> list[list[Edge]]:
-    """Returns the product of two automata, summed over the faces of the terms."""
+def _paired(
+    left, right, selectors: Sequence[tuple[str, ...]], same: bool
+) -> list[list[Edge]]:
+    """Returns the product of two automata, summed over the faces of the terms.
+
+    Of an automaton with itself (`same`), half of it, which is enough.
+    """
     if len(selectors) == 1:
-        return pair(left, right, selectors[0])
+        return square(left, selectors[0]) if same else pair(left, right, selectors[0])
     marks = {
         axis: s for own in selectors for axis, s in enumerate(own) if s != "interior"
     }
-    return pair_once(left, right, "interior", marks)
+    return pair_once(left, right, "interior", marks, same=same)
 
 
 def _exchanged(selector: str, measure: str, name: str) -> bool:

@@ -22,10 +22,11 @@ from pinns.eigenproblem import Eigenproblem
 from pinns.factored.automaton import SparseWord, Union, compile_words, pair
 from pinns.factored.forms import Data, Forms
 from pinns.factored.plan import (
+    Instance,
     Plan,
     _Builder,
     _form,
-    _Instance,
+    default,
 )
 from pinns.factored.rows import quadrature_rows, separated
 from pinns.factored.separation import Separation
@@ -74,12 +75,10 @@ class RayleighQuotient:
         program, found = separated(problem, term, rows, TOLERANCE, "pinns.ground_state")
         sides = _sides(builder, term, program, found)
         for words in (w for pair_of in sides for w in pair_of):
-            builder.add(
-                [_Instance(term.group, 1.0, (term.selectors,), {FAMILY: words})]
-            )
+            builder.add([Instance(term.group, 1.0, (term.selectors,), {FAMILY: words})])
         versions = builder.versions()
         depth = problem.box.dimension
-        defaults = [builder._default(FAMILY)] * depth
+        defaults = [default(FAMILY)] * depth
         union = Union(depth)
         for left, right in sides:
             a, b = (compile_words(words, defaults) for words in (left, right))

@@ -85,7 +85,7 @@ def all_grams(
     for form in forms.plan.bilinear:
         if form.left:
             a, b = versions[form.left], versions[form.right]
-            found = gram_matrices(form, a, b, data.weights)
+            found = jnp.stack(gram_matrices(form, a, b, data.weights), axis=1)
             out[form.left + form.right] = found if form.right else found[..., 0]
     return out
 

@@ -89,7 +89,8 @@ class Projected:
         start, place = self._linear(fixed)
 
         def total(coefficients):
-            return self.loss(place(coefficients), prepared)[0]
+            # Differentiated twice, to normal equations.
+            return self.loss.from_products(place(coefficients), prepared)[0]
 
         gradient = jax.grad(total)
         zero = jnp.zeros_like(start)

@@ -26,7 +26,7 @@ def test_cases_are_those_of_the_claim():
 def test_quick_measures_all_sides_and_writes_nothing(tmp_path: Path, capsys):
     small, large = factored.main(["--quick"], tmp_path)
     assert not list(tmp_path.iterdir())
-    assert set(small["seconds"]) == {"factored", "grid", "spinn"}
+    assert set(small["seconds"]) == {"factored", "orthogonalized", "grid", "spinn"}
     assert small["seconds"]["grid"]["n"] == 3
     assert small["ratio_grid"]["min"] > 0
     # 4^16 values are more than one walks.
@@ -40,6 +40,9 @@ def test_the_floor_of_float32_is_far_above_that_of_float64():
     double = factored.measure_floor("float64", points=40)
     assert 1e-6 < single["floor"] < 1e-2
     assert double["floor"] < 1e-4 * single["floor"]
+    for row in (single, double):
+        assert row["orthogonalized_floor"] < 1e-2 * row["floor"]
+        assert row["orthogonalized_floor"] < row["orthogonalized_estimate"]
     # Away from the solution the two values agree.
     start = double["path"][0]
     assert start["factored"] == pytest.approx(start["grid"] ** 2, rel=1e-9)

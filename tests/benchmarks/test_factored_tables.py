@@ -45,6 +45,10 @@ def test_a_step_beside_its_goal():
         assert cells[:4] == ["Helmholtz", "64³", "CP", "32"]
         assert f"1/10 of ours: {verdict}; 1/10 of SPINN's: {verdict}" in cells
     assert "0.2 (0.1–0.4)" in cells
+    assert cells[10] == "–"
+    result["rows"][0]["seconds"]["orthogonalized"] = summary(4e-3)
+    cells = line(_factored_tables.factored_step({"factored": result}))
+    assert cells[10] == "4.00"
 
 
 def test_accuracy_has_median_and_worst_of_all_seeds():
@@ -65,7 +69,10 @@ def test_accuracy_has_median_and_worst_of_all_seeds():
 
 def test_floor_and_compilation():
     rows = [
-        {"kind": "floor", "dtype": "float32", "floor": 2e-4, "estimate": 7e-4},
+        {
+            "kind": "floor", "dtype": "float32", "floor": 2e-4, "estimate": 7e-4,
+            "orthogonalized_floor": 3e-7, "orthogonalized_estimate": 9e-7,
+        },
         {
             "kind": "compile", "model": "tt", "rank": 12, "grid": "24^d",
             "dimensions": [3, 10], "seconds": [summary(1.0), summary(2.0)],
@@ -74,7 +81,8 @@ def test_floor_and_compilation():
     ]  # fmt: skip
     results = {"factored": {"environment": HERE, "rows": rows}}
     floor = _factored_tables.factored_floor(results)
-    assert line(floor) == ["float32", "2.0e-04", "7.0e-04"]
+    assert line(floor) == ["float32", "inner products", "2.0e-04", "7.0e-04"]
+    assert "| float32 | orthogonalized | 3.0e-07 | 9.0e-07 |" in floor
     assert "1.5: missed" in line(_factored_tables.factored_compile(results))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pinns import CP, MLP, Box, TensorTrain, Tucker
+from pinns.derivatives import jet
 from pinns.factors import FIXED, NETWORKS
 
 
@@ -247,3 +248,30 @@ def test_features_times_output_are_the_factors(network, x64):
 def test_fixed_bases_refuse_what_they_do_not_have(options, message):
     with pytest.raises(ValueError, match=message):
         CP(rank=2, network="legendre", **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"activation": "sin", "normalize": True},
+        {"network": "siren", "omega": 3.0},
+        {"network": "modified_mlp"},
+    ],
+)
+def test_jets_are_nested_derivatives(options, x64):
+    """By Taylor coefficients where a network has them, by nested ones elsewhere."""
+    net = CP(rank=3, hidden=(5, 5), **options).net
+    ends = jnp.array([-1.0, 3.0])
+    params = net.init(jax.random.key(0), 3, ends, "float64")
+    params = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    x = jnp.linspace(-1.0, 3.0, 6)
+    for features, function in ((False, net.apply), (True, net.features)):
+        own, plain = jax.jit(
+            lambda p, features=features, function=function: (
+                net.jets(p, x, ends, 3, features=features),
+                jet(lambda s: function(p, s, ends), x, 3),
+            )
+        )(params)
+        for a, b in zip(own, plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)

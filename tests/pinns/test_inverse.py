@@ -117,18 +117,27 @@ def test_factored_loss_is_the_grid_loss(model, x64):
     rule = BOX.points(COUNTS, "gauss_legendre", dtype="float64")
     params = moved(problem, model)
     grid = GridLoss(problem, model, COUNTS, "float64")
-    factored = FactoredLoss(problem, model, rule, "float64", choose="factored")
-    assert not factored.grid_terms
-    a, b = grid.prepare(rule), factored.prepare(rule)
+    products, orthogonal = (
+        FactoredLoss(
+            problem, model, rule, "float64", choose="factored", orthogonalize=choice
+        )
+        for choice in (False, True)
+    )
+    assert not products.grid_terms
+    a, b = grid.prepare(rule), products.prepare(rule)
 
-    def gap(params):
-        one, other = grid(params, a)[0], factored(params, b)[0]
-        return one - other, one
+    def gap(loss):
+        def of(params):
+            one, other = grid(params, a)[0], loss(params, b)[0]
+            return one - other, one
 
-    (rest, one), slopes = jax.jit(jax.value_and_grad(gap, has_aux=True))(params)
-    assert abs(float(rest)) < 1e-11 * float(one)
-    for slope in jax.tree.leaves(slopes):
-        assert np.abs(np.asarray(slope)).max() < 1e-10
+        return jax.value_and_grad(of, has_aux=True)
+
+    found = jax.jit(lambda p: [gap(loss)(p) for loss in (products, orthogonal)])(params)
+    for (rest, one), slopes in found:
+        assert abs(float(rest)) < 1e-11 * float(one)
+        for slope in jax.tree.leaves(slopes):
+            assert np.abs(np.asarray(slope)).max() < 1e-10
 
 
 def test_an_unknown_number_does_not_raise_the_cost():

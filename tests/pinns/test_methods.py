@@ -107,11 +107,13 @@ def test_grid_and_factored_losses_train_alike():
             POISSON, SMALL, "adam", points=8, steps=30, key=KEY, loss=loss,
             dtype="float64",
         )
-        for loss in ("grid", "factored")
+        for loss in ("grid", "factored", "orthogonalized")
     ]  # fmt: skip
-    grid, factored = (run.history for run in runs)
-    np.testing.assert_allclose(factored.loss, grid.loss, rtol=1e-9)
-    np.testing.assert_allclose(factored.groups, grid.groups, rtol=1e-8)
+    grid, *others = (run.history for run in runs)
+    for other in others:
+        np.testing.assert_allclose(other.loss, grid.loss, rtol=1e-9)
+        np.testing.assert_allclose(other.groups, grid.groups, rtol=1e-8)
+    assert runs[2].settings["loss"] == "orthogonalized"
 
 
 def test_terms_on_the_grid_join_factored_ones():
@@ -134,8 +136,14 @@ def test_float32_says_when_its_loss_is_noise():
     box = pinns.Box(x=(0.0, 1.0))
     problem = pinns.Problem(box, lambda u, x: u.d("x") - 2.0 * x, [pinns.Initial("x")])
     options = {"points": 8, "steps": 400, "key": KEY}
-    with pytest.warns(UserWarning, match="rounding floor .* in float32"):
-        pinns.solve(problem, model, "ssbroyden", dtype="float32", **options)
+    with pytest.warns(
+        UserWarning, match=r"rounding floor .* in float32 .* or loss='orthogonalized'"
+    ):
+        noisy = pinns.solve(problem, model, "ssbroyden", dtype="float32", **options)
+    options["loss"] = "orthogonalized"
+    with pytest.warns(UserWarning, match=r"residual; dtype='float64' lowers the floor"):
+        clean = pinns.solve(problem, model, "ssbroyden", dtype="float32", **options)
+    assert 0.0 <= clean.history.loss[-1] < 1e-4 * abs(noisy.history.loss).min()
 
 
 def test_quasi_newton_runs_go_on(tmp_path):
@@ -165,7 +173,18 @@ def test_default_points_grow_with_the_networks():
             "`learning_rate` belongs to method",
         ),
         ({"method": "ssbroyden", "redraw_every": 5}, "`redraw_every` belongs to"),
-        ({"loss": "exact"}, "`loss` must be one of auto, factored, grid, got 'exact'"),
+        (
+            {"loss": "exact"},
+            "`loss` must be one of auto, factored, orthogonalized, grid, got 'exact'",
+        ),
+        (
+            {"method": "als", "model": BASIS, "loss": "orthogonalized"},
+            "loss='orthogonalized' belongs to method='adam' or .* method='als'",
+        ),
+        (
+            {"model": pinns.MLP((4,)), "loss": "orthogonalized"},
+            "loss='orthogonalized' needs a separable model, .* got a pointwise",
+        ),
         ({"method": "direct"}, "makes its own model of `basis` and `size`"),
         ({"method": "direct", "model": None, "points": 5}, "has no `points`"),
         ({"method": "adam", "basis": "legendre"}, "`basis` belongs to method='als'"),

@@ -71,22 +71,35 @@ CASES = {
 }
 
 
-def both(problem, model, counts, sampling="gauss_legendre"):
-    """Returns jitted (values, gradients) of the grid loss and the factored loss."""
+# Where the orthogonalized norm is compared too; other cases in test_orthogonal.py.
+ORTHOGONALIZED = ("poisson1", "poisson2", "poisson4", "variable", "system")
+
+
+def all_of(problem, model, counts, sampling="gauss_legendre", orthogonalize=(False,)):
+    """Returns jitted (values, gradients) of the grid loss and of factored ones."""
     key = jax.random.key(0)
     points = problem.box.points(counts, sampling, key=key, dtype="float64")
     params = model.init(
         jax.random.key(1), problem.box, unknowns=len(problem.unknowns), dtype="float64"
     )
     grid = GridLoss(problem, model, counts, "float64")
-    factored = FactoredLoss(
-        problem, model, points, "float64", choose="factored", tolerance=1e-14
-    )
+    factored = [
+        FactoredLoss(
+            problem,
+            model,
+            points,
+            "float64",
+            choose="factored",
+            tolerance=1e-14,
+            orthogonalize=choice,
+        )
+        for choice in orthogonalize
+    ]
     found = []
-    for loss in (grid, factored):
+    for loss in (grid, *factored):
         run = jax.jit(jax.value_and_grad(loss, has_aux=True))
         found.append(run(params, loss.prepare(points)))
-    return found, factored, params, points
+    return found, factored
 
 
 def assert_equal(grid, factored):
@@ -105,7 +118,9 @@ def assert_equal(grid, factored):
 @pytest.mark.parametrize("case", CASES)
 def test_factored_loss_equals_the_grid_loss(case, model, x64):
     make, counts = CASES[case]
-    (grid, factored), loss, _, _ = both(make(), MODELS[model], counts)
-    assert loss.grid is None
-    assert not loss.grid_terms
-    assert_equal(grid, factored)
+    norms = (False, True) if case in ORTHOGONALIZED else (False,)
+    (grid, *others), losses = all_of(make(), MODELS[model], counts, orthogonalize=norms)
+    for loss, factored in zip(losses, others, strict=True):
+        assert loss.grid is None
+        assert not loss.grid_terms
+        assert_equal(grid, factored)
