@@ -271,7 +271,7 @@ def _paper_line(row: Row) -> Sequence[Any]:
         f"{row['iterations']:,}",
         "failed" if errors is None else _errors(errors),
         " ".join("failed" if run is None else _error(run) for run in runs),
-        f"{row['iterations_per_second']['median']:.0f}{busy}",
+        f"{_speed(row['iterations_per_second']['median'])}{busy}",
         f"{row['compile_seconds']:.1f}{busy}",
         f"{published['relative_l2']:.3f} "
         f"({published['points']}{_superscript(row['dimension'])})",
@@ -331,6 +331,10 @@ def _three(value: float) -> str:
     """Returns three significant digits, without an exponent."""
     decimals = 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{decimals}f}"
+
+
+def _speed(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _error(value: float) -> str:
