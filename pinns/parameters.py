@@ -57,8 +57,8 @@ class Unknown:
     Example:
         >>> Unknown(0.1, positive=True)
         Unknown(0.1, positive=True)
-        >>> Unknown(1.0, axes="x")
-        Unknown(1.0, axes=('x',))
+        >>> Unknown(2.5, axes="x")
+        Unknown(2.5, axes=('x',))
     """
 
     start: float

@@ -4,6 +4,7 @@ pyproject.toml names this folder first in `testpaths`, so that pytest loads this
 before it imports any package. Processes started by a test inherit the environment.
 """
 
+import gc
 import os
 import random
 from collections.abc import Iterator
@@ -59,6 +60,18 @@ def key() -> jax.Array:
 def rng() -> np.random.Generator:
     """A NumPy generator with seed 0."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settle() -> Iterator[None]:
+    """Keep what a module leaves behind out of later garbage collections.
+
+    The programs that JAX keeps are millions of objects by the end of a run, and each
+    full collection looks at them all, for seconds.
+    """
+    yield
+    gc.collect(1)
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ def test_cases_are_those_of_the_claim():
     assert {"helmholtz-tt-64d3", "helmholtz-tucker-64d3"} < set(goals)
 
 
+@pytest.mark.slow
 def test_quick_measures_all_sides_and_writes_nothing(tmp_path: Path, capsys):
     small, large = factored.main(["--quick"], tmp_path)
     assert not list(tmp_path.iterdir())

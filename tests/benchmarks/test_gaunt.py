@@ -7,6 +7,7 @@ import pytest
 from benchmarks import _results, _sphere_tables, gaunt
 
 
+@pytest.mark.slow
 # e3nn-jax uses names that JAX is about to drop.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_quick_runs_and_writes_nothing(tmp_path, capsys, monkeypatch):

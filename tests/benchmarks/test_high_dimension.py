@@ -12,6 +12,7 @@ from benchmarks import _high_dimension_problems as others
 from benchmarks import high_dimension
 
 
+@pytest.mark.slow
 def test_quick_rows_are_measured_and_not_written(tmp_path, capsys):
     (row,) = high_dimension.main(["--quick", "--only", "5-tt"], tmp_path)
     assert row["seeds"] == 2

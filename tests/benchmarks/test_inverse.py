@@ -1,8 +1,11 @@
 import json
 
+import pytest
+
 from benchmarks import _inverse_tables, inverse
 
 
+@pytest.mark.slow
 def test_a_row_says_what_was_recovered(tmp_path, capsys):
     """A short run of the smallest case: written, shown and drawn."""
     case = inverse.CASES[0]._replace(measurements=40, rank=2, hidden=6)

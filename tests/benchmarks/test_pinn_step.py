@@ -40,6 +40,7 @@ def test_different_losses_are_refused():
             pinn_step.check_losses(case, ours, 1.0)
 
 
+@pytest.mark.slow
 def test_quick_runs_and_writes_nothing(tmp_path: Path, capsys):
     arguments = ["--quick", "--problems", "helmholtz", "--models", "cp"]
     (row,) = pinn_step.main(arguments, tmp_path)

@@ -56,6 +56,7 @@ def run(function, *arguments):
     return compiled(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("problem", CASES)
 def test_loss_and_gradient_are_ours(x64, problem: str, model: str):

@@ -40,6 +40,7 @@ def test_text_twin_is_in_step(path):
     assert not any(cell.get("outputs") for cell in notebook.cells), "strip the outputs"
 
 
+@pytest.mark.slow
 # The kernel's own libraries warn about event loops and sockets.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

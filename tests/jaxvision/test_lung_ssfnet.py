@@ -82,6 +82,7 @@ def test_shapes_at_full_size():
     assert [m.shape[3] for m in shape] == [32, 64, 128, 256, 512, 512, 512, 512]
 
 
+@pytest.mark.slow
 def test_a_pure_function(tiny, images):
     """Mapped over images, differentiated; rows do not depend on each other."""
     graph, params, rest = layers.split(tiny)
@@ -252,6 +253,7 @@ def test_step_is_nesterov_on_the_loss():
     assert set(found) == {"loss", "cross_entropy", "soft_dice"}
 
 
+@pytest.mark.slow
 def test_training_learns_rings_and_resumes_exactly(tmp_path):
     """Below the loss at the start; a stopped run ends where one does."""
     recipe = small_recipe(1)

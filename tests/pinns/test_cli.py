@@ -223,6 +223,7 @@ def test_arguments_reach_solve(monkeypatch):
         "progress": False, "loss": "factored", "basis": "legendre", "size": 5,
         "weighting": "causal",
         "starts": 3, "devices": 2, "checkpoint": Path("kept"),
+        "cluster": None,
     }  # fmt: skip
 
 
@@ -233,7 +234,7 @@ def test_arguments_that_are_not_given(monkeypatch):
     expected = {
         "points": None, "sampling": None, "redraw_every": None, "steps": None,
         "learning_rate": None, "dtype": None, "seconds": None, "progress": None,
-        "loss": "auto", "basis": None, "size": None, "starts": None,
+        "loss": "auto", "basis": None, "size": None, "starts": None, "cluster": None,
         "devices": None, "checkpoint": None,
     }  # fmt: skip
     assert {name: captured[name] for name in expected} == expected

@@ -7,6 +7,7 @@ import pytest
 from pinns import demo
 
 
+@pytest.mark.slow
 def test_demo_prints_a_table_and_draws(capsys, monkeypatch, tmp_path):
     small = {"points": (4, 4, 4), "model": {"hidden": (4,)}}
     cases = [dataclasses.replace(case, **small) for case in demo.CASES]

@@ -58,6 +58,7 @@ def test_oscillators_in_ten_dimensions():
     assert np.all(np.diff(found.energies) <= 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [CP, TensorTrain, Tucker])
 def test_coupled_oscillators(kind):
     """Ranks matter: rank one gives the mean-field energy, which lies above."""

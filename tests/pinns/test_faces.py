@@ -86,4 +86,5 @@ def test_unknowns_have_batches_of_their_own():
         unknowns=("u", "v"),
     )
     loss = GridLoss(problem, MODELS[0], (3, 4))
-    assert {k: m for k, (_, m) in loss.batches.items()} == {0: [1, 2], 1: [3]}
+    # Terms 0 and 1 are the equations.
+    assert {k: m for k, (_, m) in loss.batches.items()} == {0: [2, 3], 1: [4]}

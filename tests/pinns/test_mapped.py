@@ -210,6 +210,7 @@ def dirichlet_problem(box, exact):
     )
 
 
+@pytest.mark.slow
 def test_direct_solves_converge():
     problem = dirichlet_problem(RING, lambda x, y: jnp.exp(x) * jnp.cos(y))
     errors = []
@@ -254,6 +255,7 @@ def test_disk_and_factored_error(x64):
     assert found == pytest.approx(float(expected), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_factored_loss_is_that_of_the_grid_and_of_the_volume(x64):
     problem = dirichlet_problem(RING, lambda r, theta: r * jnp.cos(theta))
     model = pinns.CP(rank=2, hidden=(4,))

@@ -324,6 +324,7 @@ def test_bad_input(key, monkeypatch):
         ranks.converted(wide, train, cores, "cp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["adam", "ssbroyden"])
 def test_rank_grows_during_training(method, tmp_path):
     problem = pinns.problems.helmholtz3d(a=(1, 1, 1), hard=True)

@@ -56,6 +56,7 @@ def test_models_have_equal_size():
     assert all(abs(m.num_parameters(box) / size - 1) < 0.02 for m in MODELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
 @pytest.mark.parametrize("name", list(SECONDS))
 def test_separable_models_beat_a_pointwise_network(name, model, baseline):

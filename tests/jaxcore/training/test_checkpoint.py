@@ -188,6 +188,7 @@ def test_damage_falls_back_with_one_warning(damage, copy, trained):
         assert save(copy, ema=0.5).resumed == 12
 
 
+@pytest.mark.slow
 def test_every_file_can_be_lost(trained, tmp_path):
     # Orbax's own notes about times may go; nothing that numbers are read from may.
     names = [p.relative_to(trained[0] / "12") for p in files(trained[0] / "12")]

@@ -28,6 +28,7 @@ def test_the_gan_is_short():
     assert len(BLOCKS[0].splitlines()) < 60
 
 
+@pytest.mark.slow
 def test_the_gan_learns_the_ring(ran):
     names, folder = ran
     result = names["result"]

@@ -81,6 +81,7 @@ def test_eight_devices(tmp_path, one_device):
     compare(file, one_device)
 
 
+@pytest.mark.slow
 def test_two_processes_of_two_devices(tmp_path, one_device):
     address = f"127.0.0.1:{free_port()}"
     folder = tmp_path / "run"

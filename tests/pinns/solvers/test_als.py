@@ -113,6 +113,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_loss_is_that_of_the_parameters_and_does_not_rise(case, x64):
     make, model, counts = CASES[case]

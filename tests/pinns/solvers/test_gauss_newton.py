@@ -64,6 +64,7 @@ def residual_vector(loss, residual, points, flat, unravel):
     return (jnp.sqrt(weights) * found).reshape(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -129,6 +130,7 @@ def test_data_take_part(x64):
     np.testing.assert_allclose(with_data - without, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pinns.CP, pinns.TensorTrain, pinns.Tucker])
 def test_projected_coefficients_are_the_best(kind, x64):
     # Features far from dependent, where the small ridge has no influence.
