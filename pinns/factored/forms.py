@@ -32,8 +32,10 @@ from pinns.separable import Params, Separable
 
 # Partial inner products by state of the automaton; zero where there is none.
 States = dict[int, Array]
-# Runs of more axes than this are scanned, shorter ones unrolled.
+# Runs of more axes than this are scanned, shorter ones unrolled; the transfers of an
+# axis of tensor trains are several times the program of a product of Gram matrices.
 UNROLLED = 8
+UNROLLED_TRANSFERS = 4
 
 
 class Data(NamedTuple):
@@ -328,7 +330,7 @@ def _transfer(form: Form, run: range, a, b, weights, parts: States) -> States:
     """Sweeps a run of tensor-train axes."""
     if not parts:
         parts = {0: jnp.ones((a.shape[3], b.shape[3]), a.dtype)}
-    if len(run) <= UNROLLED:
+    if len(run) <= UNROLLED_TRANSFERS:
         one = _taken_apart(a)
         other = one if a is b else _taken_apart(b)
         for offset, level in enumerate(run):
