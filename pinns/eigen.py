@@ -33,6 +33,8 @@ from pinns.solution import History, Solution
 
 
 METHODS = ("auto", "alternating", "lbfgs")
+# What `pinns.solve` calls them.
+SOLVE_METHODS = {"auto": "auto", "als": "alternating", "lbfgs": "lbfgs"}
 STEPS = {"alternating": 50, "lbfgs": 2000}
 MIN_POINTS = 64
 # L-BFGS steps per compiled block; the tolerance is tested after each.
@@ -183,6 +185,7 @@ def ground_state(
 def solve_eigenproblem(
     problem: Eigenproblem,
     model: Any,
+    method: str,
     key: Any,
     points: int | Sequence[int] | Mapping[str, int] | None,
     steps: int | None,
@@ -194,8 +197,16 @@ def solve_eigenproblem(
     per axis, up to one that lowers the energy by less than `SETTLED` of it.
 
     Raises:
-        ValueError: one of `others`, arguments of `pinns.solve`, is given.
+        ValueError: one of `others`, arguments of `pinns.solve`, is given; a method
+            that minimizes the residual, which is least at u = 0.
     """
+    if method not in SOLVE_METHODS:
+        raise ValueError(
+            f"pinns.solve: `method` of an eigenproblem must be one of "
+            f"{', '.join(SOLVE_METHODS)}, got {method!r}: its equation is homogeneous, "
+            "and other methods would find u = 0"
+        )
+    method = SOLVE_METHODS[method]
     for name, value in others.items():
         if value is not None:
             raise ValueError(
@@ -205,13 +216,17 @@ def solve_eigenproblem(
             )
     why = "an eigenproblem: its smallest eigenvalue"
     if model is not None:
-        found = ground_state(problem, model, key=key, points=points, steps=steps)
+        found = ground_state(
+            problem, model, method, key=key, points=points, steps=steps
+        )
     else:
         energies: list[float] = []
         largest = MAX_RANK if problem.box.dimension > 1 else 1
         for rank in range(1, largest + 1):
             one = TensorTrain(rank=rank, network="legendre", hidden=(FUNCTIONS,))
-            tried = ground_state(problem, one, key=key, points=points, steps=steps)
+            tried = ground_state(
+                problem, one, method, key=key, points=points, steps=steps
+            )
             energies.append(tried.energy)
             if rank == 1 or tried.energy < found.energy:
                 found = tried

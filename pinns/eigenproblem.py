@@ -18,7 +18,8 @@ class Eigenproblem(Problem):
 
     A problem in its own right: its residual is `H u - energy u`. With a known (or
     found) energy, residuals, plots and certificates mean what they mean for any
-    problem; `pinns.solve` would find u = 0.
+    problem. Minimizing it would find u = 0, so `pinns.solve` hands it to
+    `ground_state`.
 
     Args:
         box: the domain, with named axes.

@@ -157,7 +157,7 @@ def solve(
         >>> solution.result, solution.step
         ('finished', 2)
     """
-    if isinstance(problem, Eigenproblem) and method == "auto":
+    if isinstance(problem, Eigenproblem):
         others = {
             "learning_rate": learning_rate, "optimizer": optimizer,
             "sampling": sampling, "redraw_every": redraw_every, "seconds": seconds,
@@ -168,7 +168,7 @@ def solve(
             "dtype": None if dtype == "float64" else dtype,
             "loss": None if loss == "auto" else loss,
         }
-        return solve_eigenproblem(problem, model, key, points, steps, others)
+        return solve_eigenproblem(problem, model, method, key, points, steps, others)
     settings, chosen = check(
         problem, model, method, key, points, steps, learning_rate, optimizer,
         sampling, redraw_every, seconds, dtype, loss, basis, size, starts, start,

@@ -191,3 +191,22 @@ def test_solve_says_what_an_eigenproblem_does_not_take(options, name):
     problem = pinns.problems.harmonic_oscillator(dimension=1)
     with pytest.raises(ValueError, match=f"`{name}` does not belong to an eigenprob"):
         pinns.solve(problem, key=jax.random.key(0), **options)
+
+
+@pytest.mark.parametrize("method", ["direct", "ssbroyden", "adam", "newton"])
+def test_methods_that_would_find_zero_are_refused(method):
+    problem = pinns.problems.harmonic_oscillator(dimension=1)
+    expected = f"must be one of auto, als, lbfgs, got '{method}'.*find u = 0"
+    with pytest.raises(ValueError, match=expected):
+        pinns.solve(problem, method=method, key=jax.random.key(0))
+
+
+def test_alternating_and_descending_ground_states_agree():
+    problem = pinns.problems.harmonic_oscillator(dimension=1)
+    model = pinns.CP(rank=1, network="legendre", hidden=(24,))
+    energies = [
+        pinns.solve(problem, model, method, key=jax.random.key(0)).settings["energy"]
+        for method in ("als", "lbfgs")
+    ]
+    np.testing.assert_allclose(*energies, rtol=1e-9)
+    np.testing.assert_allclose(energies, 0.5, rtol=1e-3)
