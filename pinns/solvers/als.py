@@ -202,15 +202,12 @@ def solve_als(
         ready = time.perf_counter()
         deadline = None if seconds is None else ready + seconds
         stopped = run.phases(sweeps, balance, deadline)
-        params, bases, cores = run.params, run.bases, run.cores
         losses = np.stack(run.losses, axis=1)
         # A loss below its floor says no more than the floor.
         reached = np.abs(losses[:, -1]) + run.floor
         best = int(np.argmin(np.where(np.isfinite(reached), reached, np.inf)))
-        pick = partial(jax.tree.map, lambda x: x[best])
-        outputs = solver.outputs(pick(bases), pick(cores))
-        found = with_outputs(model, pick(params), outputs)
-    kept = np.asarray(bases.kept[best].sum(-1))
+        found = solver.finish(best, run.params, run.bases, run.cores)
+    kept = np.asarray(run.bases.kept)[best].sum(-1)
     info = AlternatingInfo(
         stopped=stopped,
         best=best,
@@ -249,7 +246,7 @@ class _Run:
         # The environments hold the weights: build them anew, from the left.
         state = _State(self.cores, self.blank)
         state, values, _ = self.solver.half(network, state, active=False)
-        return network, mirrored_network(network), state, values
+        return network, _mirrored_network(network), state, values
 
     def phases(self, sweeps: int, balance: float | None, deadline) -> str:
         """Sweeps with falling weights of the conditions, at the end those of the loss.
@@ -339,6 +336,7 @@ class _Solver:
         self.start = jax.jit(
             jax.vmap(self._start, in_axes=(0, None)), compiler_options=UNOPTIMIZED
         )
+        self.finish = jax.jit(self._finish, compiler_options=UNOPTIMIZED)
 
     def half(self, network: Network, state: _State, *, active: bool = True):
         cores, sides, values, found = _half(self.axis, network, *state, RIDGE, active)
@@ -443,6 +441,11 @@ class _Solver:
         edge = jnp.sum(core[-1:], axis=4, keepdims=True)
         return [core.at[-1:].set(_pad(edge, 4, core.shape[4]))]
 
+    def _finish(self, best: Array, params: Params, bases: Bases, cores) -> Params:
+        """Returns the parameters of one start, with its output layers."""
+        params, bases, cores = jax.tree.map(lambda x: x[best], (params, bases, cores))
+        return with_outputs(self.model, params, self.outputs(bases, cores))
+
     def outputs(self, bases: Bases, cores: list[Array]) -> list[Array]:
         """Returns the matrices of the output layers, per run (u, l, h, *shape)."""
         train = self.axis is TrainAxis
@@ -484,6 +487,9 @@ def _half(axis: Axis, network: Network, cores, sides, ridge, active):
 @partial(jax.jit, static_argnums=0)
 def _turned(axis: Axis, cores, sides):
     return jax.vmap(partial(mirrored, axis))(cores, sides)
+
+
+_mirrored_network = jax.jit(mirrored_network)
 
 
 @lru_cache(maxsize=4)
