@@ -18,6 +18,7 @@ from pinns import (
     Tucker,
 )
 from pinns.losses import GridLoss
+from tests._cases import pairs
 
 
 MODELS = [CP(rank=3, hidden=(5,)), TensorTrain(rank=2, hidden=(5,)),
@@ -38,9 +39,11 @@ def conditions(dimension):
     ]
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
-@pytest.mark.parametrize("sampling", ["uniform", "gauss_legendre"])
-@pytest.mark.parametrize("dimension", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    ("model", "sampling", "dimension"),
+    pairs(MODELS, ["uniform", "gauss_legendre"], [1, 2, 3, 5]),
+    ids=lambda x: getattr(x, "name", None),
+)
 def test_together_equals_one_by_one(model, sampling, dimension, x64):
     box = Box.cube(dimension, (-1.0, 2.0))
     problem = Problem(box, lambda u, *x: u.d("x1"), conditions(dimension))

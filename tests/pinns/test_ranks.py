@@ -12,6 +12,7 @@ import pinns
 from pinns import CP, MLP, Box, Dirichlet, Problem, TensorTrain, Tucker, ranks
 from pinns.evaluation import grid_values
 from pinns.solution import History, Solution
+from tests._cases import pairs
 
 
 BOX = Box(t=(0.0, 1.0), x=(-1.0, 1.0), y=(0.0, 2.0))
@@ -89,9 +90,9 @@ def distance(problem, a, b, unknown=0):
     return np.linalg.norm(one - other) / np.linalg.norm(one)
 
 
-@each_model
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize(
+    ("name", "form", "hard"), pairs(list(MODELS), FORMS, [False, True])
+)
 def test_conversions_keep_the_function(name, form, hard, x64):
     problem, model = make_problem(hard), MODELS[name]
     params = started(model, problem)
@@ -105,9 +106,9 @@ def test_conversions_keep_the_function(name, form, hard, x64):
     assert distance(problem, (model, params), (new, changed)) < 1e-13
 
 
-@pytest.mark.parametrize("dimension", [1, 4])
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", [CP, TensorTrain, Tucker])
+@pytest.mark.parametrize(
+    ("kind", "form", "dimension"), pairs([CP, TensorTrain, Tucker], FORMS, [1, 4])
+)
 def test_conversions_in_other_dimensions(kind, form, dimension, x64):
     problem = pinns.problems.poisson(dimension=dimension)
     model = kind(rank=2, hidden=(5,))
@@ -120,9 +121,9 @@ def test_conversions_in_other_dimensions(kind, form, dimension, x64):
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-13 * np.abs(ours).max())
 
 
-@each_model
-@pytest.mark.parametrize("tolerance", [0.3, 1e-3, 0.0])
-@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize(
+    ("name", "tolerance", "hard"), pairs(list(MODELS), [0.3, 1e-3, 0.0], [False, True])
+)
 def test_rounding_stays_within_the_tolerance(name, tolerance, hard, x64):
     problem, model = make_problem(hard), MODELS[name]
     params = started(model, problem)

@@ -118,7 +118,9 @@ def test_points_follow_a_peaked_residual():
         assert near(moved) > 2 * near(points)
 
 
-@pytest.mark.parametrize("kind", ["rad", "r3", "scattered", "sobol"])
+@pytest.mark.parametrize(
+    "kind", ["rad", "r3", "scattered", pytest.param("sobol", marks=pytest.mark.slow)]
+)
 def test_runs_go_on_exactly(kind, tmp_path):
     options = {"sampling": kind, "redraw_every": 2}
     whole = run(HOLED, **options)
