@@ -1,7 +1,7 @@
 """Contractions against naive loops, format equalities, finite differences."""
 
 import itertools
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,14 @@ from pinns.evaluation import grid_values, scattered_values
 MODELS = [CP(rank=3, hidden=(6,)), TensorTrain(rank=3, hidden=(6,)),
           Tucker(rank=3, hidden=(6,))]  # fmt: skip
 NAMES = [type(model).__name__ for model in MODELS]
+ORDERS = [(1, 0, 0), (0, 2, 0), (0, 0, 3), (4, 0, 0), (1, 1, 0), (2, 1, 1)]
 
 
+values_on = jax.jit(grid_values, static_argnums=(0, 1, 4, 5))
+values_at = jax.jit(scattered_values, static_argnums=(0, 1, 4, 5))
+
+
+@cache
 def problem(dimension):
     return Problem(Box.cube(dimension, (-1.0, 1.0)), lambda u, *x: u.d("x1"))
 
@@ -49,11 +55,12 @@ def test_contraction_equals_naive_loops(model, dimension, x64):
     box = problem(dimension).box
     params = model.init(jax.random.key(dimension), box, dtype="float64")
     counts = [4, 3, 2, 3, 2][:dimension]
-    x = [jnp.linspace(-1, 1, n) for n in counts]
-    factors = [jet[0] for jet in model.factors(params, box, x)[0]]
+    x = [np.linspace(-1, 1, n) for n in counts]
+    jets = jax.jit(lambda p: model.factors(p, box, x)[0])(params)
+    factors = [np.asarray(jet[0]) for jet in jets]
     core = model.core(params)
     expected = naive(model, None if core is None else np.asarray(core), factors)
-    got = grid_values(problem(dimension), model, params, x)
+    got = values_on(problem(dimension), model, params, x)
     np.testing.assert_allclose(got, expected, atol=1e-13)
 
 
@@ -62,12 +69,12 @@ def test_contraction_equals_naive_loops(model, dimension, x64):
 def test_grid_and_scattered_evaluation_agree(model, dimension, x64):
     p = problem(dimension)
     params = model.init(jax.random.key(0), p.box, dtype="float64")
-    x = [jnp.linspace(-1, 1, n) for n in [4, 3, 2, 3, 2][:dimension]]
-    points = jnp.stack([m.ravel() for m in jnp.meshgrid(*x, indexing="ij")], axis=-1)
+    x = [np.linspace(-1, 1, n) for n in [4, 3, 2, 3, 2][:dimension]]
+    points = np.stack([m.ravel() for m in np.meshgrid(*x, indexing="ij")], axis=-1)
     orders = tuple(int(i < 2) for i in range(dimension))
-    grid = grid_values(p, model, params, x, 0, orders)
+    grid = values_on(p, model, params, x, 0, orders)
     np.testing.assert_allclose(
-        scattered_values(p, model, params, points, 0, orders), grid.ravel(), atol=1e-12
+        values_at(p, model, params, points, 0, orders), grid.ravel(), atol=1e-12
     )
 
 
@@ -76,9 +83,10 @@ def test_cp_is_a_diagonal_tensor_train_and_a_superdiagonal_tucker(dimension, x64
     p, rank = problem(dimension), 3
     cp = CP(rank=rank, hidden=(6,))
     params = cp.init(jax.random.key(0), p.box, dtype="float64")
-    x = [jnp.linspace(-1, 1, n) for n in [4, 3, 2, 3][:dimension]]
-    reference = grid_values(p, cp, params, x)
-    factors = [jet[0] for jet in cp.factors(params, p.box, x)[0]]
+    x = [np.linspace(-1, 1, n) for n in [4, 3, 2, 3][:dimension]]
+    reference = values_on(p, cp, params, x)
+    jets = jax.jit(lambda params: cp.factors(params, p.box, x)[0])(params)
+    factors = [np.asarray(jet[0]) for jet in jets]
 
     tt = TensorTrain(rank=rank)
     eye = np.eye(rank)
@@ -100,28 +108,35 @@ def test_cp_is_a_diagonal_tensor_train_and_a_superdiagonal_tucker(dimension, x64
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
-@pytest.mark.parametrize(
-    "orders", [(1, 0, 0), (0, 2, 0), (0, 0, 3), (4, 0, 0), (1, 1, 0), (2, 1, 1)]
-)
-def test_derivatives_equal_nested_jvp_of_the_whole_function(model, orders, x64):
+def test_derivatives_equal_nested_jvp_of_the_whole_function(model, x64):
     """Factor jets against forward mode through the contraction, at scattered points."""
     p = problem(3)
     params = model.init(jax.random.key(2), p.box, dtype="float64")
     points = jax.random.uniform(jax.random.key(3), (5, 3), minval=-1, maxval=1)
 
-    def value(point):
-        return scattered_values(p, model, params, point[None])[0]
-
     def along(function, axis):
-        unit = jnp.eye(3)[axis]
+        unit = np.eye(3)[axis]
         return lambda point: jax.jvp(function, (point,), (unit,))[1]
 
-    reference = value
-    for axis, order in enumerate(orders):
-        for _ in range(order):
-            reference = along(reference, axis)
-    got = scattered_values(p, model, params, points, 0, orders)
-    np.testing.assert_allclose(got, jax.vmap(reference)(points), rtol=1e-9, atol=1e-10)
+    @jax.jit
+    def both(params, points):
+        def value(point):
+            return scattered_values(p, model, params, point[None])[0]
+
+        found = {}
+        for orders in ORDERS:
+            reference = value
+            for axis, order in enumerate(orders):
+                for _ in range(order):
+                    reference = along(reference, axis)
+            got = scattered_values(p, model, params, points, 0, orders)
+            found[orders] = got, jax.vmap(reference)(points)
+        return found
+
+    for orders, (got, expected) in both(params, points).items():
+        np.testing.assert_allclose(
+            got, expected, rtol=1e-9, atol=1e-10, err_msg=str(orders)
+        )
 
 
 @pytest.mark.parametrize("model", MODELS, ids=NAMES)
@@ -136,17 +151,19 @@ def test_derivatives_equal_finite_differences(model, order, x64):
         3: [(-2, -0.5), (-1, 1), (1, -1), (2, 0.5)],
         4: [(-2, 1), (-1, -4), (0, 6), (1, -4), (2, 1)],
     }[order]
+    x = [np.linspace(-0.8, 0.8, 3)] * 3
+    along = [tuple(order if i == axis else 0 for i in range(3)) for axis in range(3)]
+    got = jax.jit(
+        lambda params: [grid_values(p, model, params, x, 0, orders) for orders in along]
+    )(params)
     for axis in range(3):
-        x = [jnp.linspace(-0.8, 0.8, 3)] * 3
         difference = sum(
-            c * grid_values(p, model, params, [
+            c * values_on(p, model, params, [
                 xi + k * h if i == axis else xi for i, xi in enumerate(x)
             ])
             for k, c in stencil
         ) / h**order  # fmt: skip
-        orders = [order if i == axis else 0 for i in range(3)]
-        got = grid_values(p, model, params, x, 0, orders)
-        np.testing.assert_allclose(got, difference, rtol=1e-3, atol=2e-4)
+        np.testing.assert_allclose(got[axis], difference, rtol=1e-3, atol=2e-4)
 
 
 def test_axes_of_different_lengths_match_single_evaluations(x64):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -31,17 +32,35 @@ def make_problem():
     )
 
 
-@pytest.fixture(scope="module", params=["cp", "tt", "tucker", "mlp", "float64"])
-def solution(request):
-    models = {
-        "cp": CP(rank=3, hidden=(8,)), "tt": TensorTrain(rank=(2, 3), hidden=(8,)),
-        "tucker": Tucker(rank=(2, 3, 2), hidden=(8,)), "mlp": MLP((8,)),
-        "float64": CP(rank=3, hidden=(8,), network="siren"),
-    }  # fmt: skip
-    dtype = "float64" if request.param == "float64" else "float32"
-    return pinns.solve(
-        make_problem(), models[request.param], points=5, steps=4, key=KEY, dtype=dtype
-    )
+MODELS = {
+    "cp": CP(rank=3, hidden=(8,)), "tt": TensorTrain(rank=(2, 3), hidden=(8,)),
+    "tucker": Tucker(rank=(2, 3, 2), hidden=(8,)), "mlp": MLP((8,)),
+    "float64": CP(rank=3, hidden=(8,), network="siren"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def solved():
+    """A function that returns the solution of a model, solved for once."""
+
+    @cache
+    def of(name):
+        dtype = "float64" if name == "float64" else "float32"
+        options = {"points": 5, "steps": 4, "key": KEY, "dtype": dtype}
+        return pinns.solve(make_problem(), MODELS[name], **options)
+
+    return of
+
+
+@pytest.fixture(params=list(MODELS))
+def solution(request, solved):
+    return solved(request.param)
+
+
+@pytest.fixture
+def one(solved):
+    """Where the model makes no difference."""
+    return solved("cp")
 
 
 def test_grid_scalar_and_scattered_calls_agree(solution):
@@ -131,10 +150,10 @@ def test_to_xarray(solution):
     assert float(data["x"][0]) == -1.0
 
 
-def test_to_xarray_says_which_extra_is_missing(solution, monkeypatch):
+def test_to_xarray_says_which_extra_is_missing(one, monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(ImportError, match=r"separax\[xarray\]"):
-        solution.to_xarray()
+        one.to_xarray()
 
 
 @pytest.mark.parametrize(
@@ -148,9 +167,9 @@ def test_to_xarray_says_which_extra_is_missing(solution, monkeypatch):
         (lambda s: s.d("x", -1), "`order` must be a positive integer, got -1"),
     ],
 )
-def test_bad_input(solution, act, message):
+def test_bad_input(one, act, message):
     with pytest.raises(ValueError, match=message):
-        act(solution)
+        act(one)
 
 
 class TestStorage:
@@ -166,6 +185,14 @@ class TestStorage:
         assert loaded.history.steps.tolist() == solution.history.steps.tolist()
         assert loaded.settings == solution.settings
 
+    @pytest.mark.parametrize(
+        "solution",
+        [
+            *("cp", "mlp", "float64"),
+            *(pytest.param(name, marks=pytest.mark.slow) for name in ("tt", "tucker")),
+        ],
+        indirect=True,
+    )
     def test_training_continues_bit_for_bit(self, solution, tmp_path):
         loaded = pinns.load(solution.save(tmp_path), make_problem())
         options = {"points": 5, "steps": 3, "key": KEY, "dtype": solution.dtype}
@@ -192,13 +219,13 @@ class TestStorage:
         assert float(value) == pytest.approx(float(solution(0.25, 0.5)), rel=1e-6)
         assert name == "poisson"
 
-    def test_own_problem_is_asked_for(self, solution, tmp_path):
-        solution.save(tmp_path)
+    def test_own_problem_is_asked_for(self, one, tmp_path):
+        one.save(tmp_path)
         with pytest.raises(pinns.LoadError, match="pass its Problem"):
             pinns.load(tmp_path)
 
-    def test_other_problem_is_refused(self, solution, tmp_path):
-        solution.save(tmp_path)
+    def test_other_problem_is_refused(self, one, tmp_path):
+        one.save(tmp_path)
         renamed = Problem(BOX, lambda u, t: u.d("t"), name="else")
         with pytest.raises(pinns.LoadError, match=r"the given problem is 'else'"):
             pinns.load(tmp_path, renamed)
@@ -258,21 +285,21 @@ class TestStorage:
             ),
         ],
     )
-    def test_damaged_description(self, solution, tmp_path, change, message):
-        path = solution.save(tmp_path) / "solution.json"
+    def test_damaged_description(self, one, tmp_path, change, message):
+        path = one.save(tmp_path) / "solution.json"
         description = json.loads(path.read_text())
         change(description)
         path.write_text(json.dumps(description))
         with pytest.raises(pinns.LoadError, match=message):
             pinns.load(tmp_path, make_problem())
 
-    def test_unreadable_json(self, solution, tmp_path):
-        (solution.save(tmp_path) / "solution.json").write_text("{")
+    def test_unreadable_json(self, one, tmp_path):
+        (one.save(tmp_path) / "solution.json").write_text("{")
         with pytest.raises(pinns.LoadError, match="cannot read"):
             pinns.load(tmp_path, make_problem())
 
-    def test_damaged_arrays(self, solution, tmp_path):
-        path = solution.save(tmp_path) / "arrays.safetensors"
+    def test_damaged_arrays(self, one, tmp_path):
+        path = one.save(tmp_path) / "arrays.safetensors"
         path.write_bytes(path.read_bytes()[:100])
         with pytest.raises(pinns.LoadError, match=r"cannot read .*safetensors"):
             pinns.load(tmp_path, make_problem())

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +86,17 @@ def stated(value=1.0, source=1.0, end=1.0, weight=1.0, hard=False):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The folder of a run of the stated problem, which went on once."""
+    folder = tmp_path_factory.mktemp("kept")
+    options = {"points": 6, "key": jax.random.key(0), "checkpoint": folder}
+    pinns.solve(stated(), MODEL, "adam", steps=2, **options)
+    again = pinns.solve(stated(), MODEL, "adam", steps=3, **options)
+    assert again.step == 3
+    return folder
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -95,11 +107,8 @@ def stated(value=1.0, source=1.0, end=1.0, weight=1.0, hard=False):
         ({"hard": True}, "hard"),
     ],
 )
-def test_a_checkpoint_of_another_problem_is_refused(change, named, tmp_path):
-    options = {"points": 6, "key": jax.random.key(0), "checkpoint": tmp_path}
-    pinns.solve(stated(), MODEL, "adam", steps=2, **options)
-    again = pinns.solve(stated(), MODEL, "adam", steps=3, **options)
-    assert again.step == 3
+def test_a_checkpoint_of_another_problem_is_refused(change, named, kept):
+    options = {"points": 6, "key": jax.random.key(0), "checkpoint": kept}
     with pytest.raises(training.CheckpointError, match=named):
         pinns.solve(stated(**change), MODEL, "adam", steps=4, **options)
 
@@ -169,7 +178,7 @@ def test_command_line_ends_well_on_sigterm(tmp_path):
         while process.poll() is None and not (
             log.exists() and '"loss"' in log.read_text()
         ):
-            pass
+            time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=120)
     finally:

@@ -30,6 +30,9 @@ POINTS, VALUES = np.array([[0.2, 0.1], [0.7, -0.5]]), np.array([1.0, -1.0])
 MODELS = {"cp": CP(rank=2, hidden=(4,)), "mlp": MLP(hidden=(4, 4))}
 
 
+values_on = jax.jit(grid_values, static_argnums=(0, 1, 4, 5))
+
+
 def g(t, x):
     return jnp.sin(t) + x
 
@@ -75,7 +78,7 @@ def squares(loss, params, points) -> list[np.ndarray]:
         at, orders = [jnp.asarray(t), jnp.asarray(x)], list(orders)
         if flip:
             at, orders = at[::-1], orders[::-1]
-        found = np.asarray(grid_values(problem, model, params, at, 0, orders))
+        found = np.asarray(values_on(problem, model, params, at, 0, tuple(orders)))
         return found.T if flip else found
 
     tt, xx = np.meshgrid(t, x, indexing="ij")
