@@ -1,5 +1,7 @@
 """Unknown numbers and functions: losses, recovery, uncertainty, storage."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,15 +42,17 @@ def residual(u, nu, k, q, c, t, x):
     return u.d("t") - flux + nu**2 * u * u.d("x") - jnp.sin(t) * q - nu * c + k * u
 
 
-def stated(**options):
+@cache
+def stated():
     conditions = [
         pinns.Initial("t", lambda x: jnp.sin(x)),
         pinns.Dirichlet(1.5, "x", "lower", unknown="k"),
         DATA,
     ]
-    return pinns.Problem(BOX, residual, conditions, parameters=UNKNOWNS, **options)
+    return pinns.Problem(BOX, residual, conditions, parameters=UNKNOWNS)
 
 
+@cache
 def moved(problem, model):
     """Parameters away from their start, so that nothing is zero by chance."""
     params = initial_params(problem, model, jax.random.key(0), "float64")
@@ -100,7 +104,7 @@ def test_grid_loss_is_the_formula(model, x64):
     )
     for slab in (None, 3) if model.name == "cp" else (None,):
         loss = GridLoss(problem, model, COUNTS, "float64", slab_values=slab)
-        prepared = loss.prepare(rule)
+        prepared = jax.jit(loss.prepare)(rule)
         run = jax.jit(jax.value_and_grad(lambda p, q, f=loss: f(p, q)[0]))
         found = run(params, prepared)
         jax.tree.map(
@@ -124,7 +128,7 @@ def test_factored_loss_is_the_grid_loss(model, x64):
         for choice in (False, True)
     )
     assert not products.grid_terms
-    a, b = grid.prepare(rule), products.prepare(rule)
+    a, b = jax.jit(grid.prepare)(rule), products.prepare(rule)
 
     def gap(loss):
         def of(params):
@@ -156,31 +160,33 @@ def test_derivatives_of_parameters(x64):
     problem = stated()
     params = moved(problem, MODELS[0])
     found = problem.parameters
-    t, x = jnp.linspace(0, 1, 4)[:, None], jnp.linspace(0, 2, 5)[None]
+    value = jax.jit(found.value, static_argnums=(1, 2))
+    t, x = np.linspace(0, 1, 4)[:, None], np.linspace(0, 2, 5)[None]
     q, k = found.number("q"), found.number("k")
     step = 1e-5
     for number, orders in ((q, (1, 0)), (q, (0, 1)), (k, (0, 1))):
         shift = [step * o for o in orders]
         up, down = (
-            found.value(params, number, (0, 0), [t + s * shift[0], x + s * shift[1]])
+            value(params, number, (0, 0), [t + s * shift[0], x + s * shift[1]])
             for s in (1, -1)
         )
-        slope = found.value(params, number, orders, [t, x])
+        slope = value(params, number, orders, [t, x])
         np.testing.assert_allclose(slope, (up - down) / (2 * step), rtol=1e-6)
-    assert found.value(params, k, (0, 0), [t, x]).shape == (1, 5)
-    assert not np.any(found.value(params, k, (1, 0), [t, x]))
+    assert value(params, k, (0, 0), [t, x]).shape == (1, 5)
+    assert not np.any(value(params, k, (1, 0), [t, x]))
 
 
 def test_starts():
     problem = stated()
     params = initial_params(problem, MODELS[0], jax.random.key(3), "float32")
     found = problem.parameters
-    x = [jnp.zeros((1, 1)), jnp.linspace(0.0, 2.0, 3)[None]]
+    value = jax.jit(found.value, static_argnums=(1, 2))
+    x = [np.zeros((1, 1), np.float32), np.linspace(0.0, 2.0, 3, dtype="f4")[None]]
     np.testing.assert_allclose(found.scalar(params, found.number("nu")), 0.3, rtol=1e-6)
     np.testing.assert_allclose(found.scalar(params, found.number("c")), -1.0)
-    k = found.value(params, found.number("k"), (0, 0), x)
+    k = value(params, found.number("k"), (0, 0), x)
     np.testing.assert_allclose(k, 2.0, rtol=1e-6)
-    q = found.value(params, found.number("q"), (0, 0), x)
+    q = value(params, found.number("q"), (0, 0), x)
     assert 0.0 < np.abs(np.asarray(q) - 0.5).max() < 0.5
 
 

@@ -170,10 +170,18 @@ def test_axes_of_different_lengths_match_single_evaluations(x64):
     box = Box(a=(0, 1), b=(0, 2), c=(0, 3), e=(0, 4))
     model = TensorTrain(rank=(2, 3, 2), hidden=(5,))
     params = model.init(jax.random.key(0), box, dtype="float64")
-    long = [jnp.linspace(0, 1, n) for n in (7, 3, 7, 2)]
-    mixed = model.factors(params, box, long, [2, 0, 1, 0])[0]
-    for axis, x in enumerate(long):
-        alone = model.factors(params, box, [x] * 4, 2)[0][axis]
+    long = [np.linspace(0, 1, n) for n in (7, 3, 7, 2)]
+
+    @jax.jit
+    def both(params):
+        mixed = model.factors(params, box, long, [2, 0, 1, 0])[0]
+        alone = [
+            model.factors(params, box, [x] * 4, 2)[0][i] for i, x in enumerate(long)
+        ]
+        return mixed, alone
+
+    mixed, each = both(params)
+    for axis, (x, alone) in enumerate(zip(long, each, strict=True)):
         np.testing.assert_allclose(mixed[axis][0], alone[0], rtol=1e-12, atol=1e-14)
         assert mixed[axis][0].shape == (len(x), *model.shapes(4)[axis])
 
