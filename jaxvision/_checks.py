@@ -58,7 +58,9 @@ def labels_below(where: str, name: str, labels: Array, num_classes: int) -> None
     """
     if isinstance(labels, jax.core.Tracer) or labels.size == 0:
         return
-    low, high = int(np.min(labels)), int(np.max(labels))
+    # As NumPy's: inside a trace JAX would trace the extremes of known labels too.
+    values = np.asarray(labels)
+    low, high = int(values.min()), int(values.max())
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"{where}: `{name}` must be from 0 to {num_classes - 1}, got values from "

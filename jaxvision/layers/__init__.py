@@ -13,6 +13,7 @@ from jaxvision.layers.convolution import conv as conv
 from jaxvision.layers.frequency_fusion import FusionUnit as FusionUnit
 from jaxvision.layers.frequency_fusion import SSFBlock as SSFBlock
 from jaxvision.layers.normalization import BatchNorm as BatchNorm
+from jaxvision.layers.normalization import ConditionalBatchNorm as ConditionalBatchNorm
 from jaxvision.layers.normalization import InstanceNorm as InstanceNorm
 from jaxvision.layers.parameters import count_parameters as count_parameters
 from jaxvision.layers.parameters import split as split
@@ -21,7 +22,9 @@ from jaxvision.layers.residual import BasicBlock as BasicBlock
 from jaxvision.layers.residual import Bottleneck as Bottleneck
 from jaxvision.layers.resize import average_pool as average_pool
 from jaxvision.layers.resize import resize_bilinear as resize_bilinear
+from jaxvision.layers.resize import upsample_nearest as upsample_nearest
 from jaxvision.layers.resnet import ResNet as ResNet
+from jaxvision.layers.spectral import SpectralNorm as SpectralNorm
 from jaxvision.layers.transformer import Encoder as Encoder
 from jaxvision.layers.transformer import EncoderBlock as EncoderBlock
 from jaxvision.layers.transformer import SelfAttention as SelfAttention
@@ -34,7 +37,8 @@ from jaxvision.layers.vit import ViT as ViT
 
 __all__ = [
     "conv", "ConvNormActivation", "ConvTranspose", "GroupedConv",
-    "BatchNorm", "InstanceNorm", "resize_bilinear", "average_pool",
+    "BatchNorm", "ConditionalBatchNorm", "InstanceNorm", "SpectralNorm",
+    "resize_bilinear", "upsample_nearest", "average_pool",
     "BasicBlock", "Bottleneck", "ResNet",
     "ConvPair", "UNetEncoder", "UNetDecoderStage",
     "simam", "SqueezeExcitation", "SpatialAttention", "MultiFrequencyAttention",

@@ -8,6 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxvision._checks import integers, labels_below
+
 
 def positive(where: str, **values: Any) -> None:
     """Raises ValueError unless every value is a positive integer."""
@@ -49,4 +51,22 @@ def images(where: str, x: Any, channels: int | None = None, smallest: int = 1) -
             f"{where}: `x` must be at least {smallest} high and wide, got shape "
             f"{array.shape}"
         )
+    return array
+
+
+def class_labels(where: str, label: Any, rows: int, num_classes: int) -> Array:
+    """Returns `label` as an array if it is one class per row.
+
+    Raises:
+        TypeError: no integers.
+        ValueError: another shape than (rows,), or a class out of range where values
+            are known now.
+    """
+    array = integers(where, "label", label)
+    if array.shape != (rows,):
+        raise ValueError(
+            f"{where}: `label` must have shape ({rows},), one per row, got "
+            f"{array.shape}"
+        )
+    labels_below(where, "label", array, num_classes)
     return array

@@ -1,4 +1,7 @@
-"""Normalization: over the global batch on any number of devices, or image by image."""
+"""Normalization: over the global batch on any number of devices, or image by image.
+
+Over the batch with one scale and bias, or with those of each row's class.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxcore.training import axis_name, batch_moments
-from jaxvision.layers._checks import positive
+from jaxvision.layers._checks import class_labels, positive
 
 
 class BatchNorm(nnx.Module):
@@ -83,6 +86,77 @@ class BatchNorm(nnx.Module):
         for running, new in ((self.mean, mean), (self.var, variance)):
             kept = keep * running[...] + (1 - keep) * lax.stop_gradient(new)
             running[...] = kept.astype(running[...].dtype)
+
+
+class ConditionalBatchNorm(nnx.Module):
+    """Batch normalization with a scale and a bias for each class.
+
+    `y = (x - m) / sqrt(v + eps) * scale[label] + bias[label]`: moments, running ones
+    included, are those of `BatchNorm` over all classes together. Scales start at 1 and
+    biases at 0.
+
+    Args:
+        channels: C.
+        num_classes: K.
+        momentum, epsilon: of `BatchNorm`.
+
+    Raises:
+        ValueError: a size is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> norm = ConditionalBatchNorm(1, 2)
+        >>> norm.bias[...] = jnp.array([[0.0], [10.0]])
+        >>> norm(jnp.array([[1.0], [3.0]]), jnp.array([0, 1])).round(2).tolist()
+        [[-1.0], [11.0]]
+
+    Source: de Vries et al., NeurIPS 2017, with tables instead of a network; Miyato and
+    Koyama, cGANs with Projection Discriminator, ICLR 2018.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        momentum: float = 0.9,
+        epsilon: float = 2e-5,
+    ):
+        positive(
+            "jaxvision.layers.ConditionalBatchNorm",
+            channels=channels,
+            num_classes=num_classes,
+        )
+        self.norm = BatchNorm(
+            channels, momentum=momentum, epsilon=epsilon, affine=False
+        )
+        self.scale = nnx.Param(jnp.ones((num_classes, channels)))
+        self.bias = nnx.Param(jnp.zeros((num_classes, channels)))
+
+    def __call__(
+        self, x: Float[Array, "b *rest c"], label: Int[Array, " b"]
+    ) -> Float[Array, "b *rest c"]:
+        """Returns the normalized maps, of the dtype of `x`.
+
+        Inside `jax.jit` a label out of range gives NaN.
+
+        Raises:
+            TypeError: labels are no integers.
+            ValueError: not one label per row, or one out of range.
+        """
+        where = "jaxvision.layers.ConditionalBatchNorm"
+        classes, channels = self.scale[...].shape
+        label = class_labels(where, label, x.shape[0], classes)
+        shape = (x.shape[0], *(1,) * (x.ndim - 2), channels)
+        # Negative indices would count from the end: they are sent out of range too.
+        index = jnp.where(label < 0, classes, label)
+        scale, bias = (
+            jnp.take(table[...], index, axis=0, mode="fill", fill_value=jnp.nan)
+            for table in (self.scale, self.bias)
+        )
+        wide = self.norm(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        out = wide * scale.reshape(shape) + bias.reshape(shape)
+        return out.astype(x.dtype)
 
 
 class InstanceNorm(nnx.Module):

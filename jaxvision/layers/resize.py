@@ -61,6 +61,30 @@ def _doubled(x: Array, axis: int) -> Array:
     return pairs.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 1 :])
 
 
+def upsample_nearest(x: Float[Values, "b h w c"], factor: int = 2) -> Array:
+    """Returns images `factor` times as high and wide, each pixel a square.
+
+    Args:
+        x: (B, H, W, C), floating point.
+        factor: positive.
+
+    Raises:
+        TypeError, ValueError: `x` is no such array, or `factor` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> upsample_nearest(jnp.array([1.0, 2.0]).reshape(1, 1, 2, 1))[0, :, :, 0]
+        Array([[1., 1., 2., 2.],
+               [1., 1., 2., 2.]], dtype=float32)
+    """
+    where = "jaxvision.layers.upsample_nearest"
+    positive(where, factor=factor)
+    x = images(where, x)
+    b, h, w, c = x.shape
+    cells = jnp.broadcast_to(x[:, :, None, :, None], (b, h, factor, w, factor, c))
+    return cells.reshape(b, h * factor, w * factor, c)
+
+
 def average_pool(x: Float[Values, "b h w c"], size: int = 2) -> Array:
     """Returns means over squares of `size` pixels; a rest at the end is left out.
 

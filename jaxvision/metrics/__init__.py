@@ -8,6 +8,20 @@ from jaxvision.metrics.confusion import iou as iou
 from jaxvision.metrics.confusion import mean_over as mean_over
 from jaxvision.metrics.confusion import precision as precision
 from jaxvision.metrics.confusion import recall as recall
+from jaxvision.metrics.generative import ModeCoverage as ModeCoverage
+from jaxvision.metrics.generative import (
+    distance_within_classes as distance_within_classes,
+)
+from jaxvision.metrics.generative import frechet_distance as frechet_distance
+from jaxvision.metrics.generative import (
+    frechet_distance_of_moments as frechet_distance_of_moments,
+)
+from jaxvision.metrics.generative import kernel_distance as kernel_distance
+from jaxvision.metrics.generative import (
+    kernel_distance_over_subsets as kernel_distance_over_subsets,
+)
+from jaxvision.metrics.generative import kl_to_uniform as kl_to_uniform
+from jaxvision.metrics.generative import mode_coverage as mode_coverage
 from jaxvision.metrics.image import psnr as psnr
 from jaxvision.metrics.image import ssim as ssim
 from jaxvision.metrics.segmentation import majority_label as majority_label
@@ -20,4 +34,7 @@ __all__ = [
     "cohen_kappa", "mean_over",
     "overlap_per_image", "mean_over_images", "majority_label",
     "psnr", "ssim",
+    "frechet_distance", "frechet_distance_of_moments",
+    "kernel_distance", "kernel_distance_over_subsets",
+    "mode_coverage", "ModeCoverage", "kl_to_uniform", "distance_within_classes",
 ]  # fmt: skip
