@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from sklearn.datasets import load_digits
 
 import jaxvision
 from benchmarks import _results
-from jaxcore.training import ArrayBatches, Task, fit
+from benchmarks._seeds import over_seeds
+from jaxcore.training import ArrayBatches, fit
 
 
 BETAS = (0.01, 0.1, 1, 10)
@@ -33,17 +33,6 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     images = load_digits().images.astype(np.float32)[..., None] / 16
     order = np.random.default_rng(0).permutation(len(images))
     return images[order[:TRAIN]], images[order[TRAIN:]]
-
-
-def over_seeds(task: Task, seeds: int) -> Task:
-    """Returns the task of training `seeds` independent copies on the same batches."""
-
-    def step(state: Any, batch: Any, key: Any) -> tuple[Any, Any]:
-        keys = jax.random.split(key, seeds)
-        state, metrics = jax.vmap(task.step, (0, None, 0))(state, batch, keys)
-        return state, {name: jnp.mean(values) for name, values in metrics.items()}
-
-    return Task(lambda key: jax.vmap(task.init)(jax.random.split(key, seeds)), step)
 
 
 def measure(

@@ -2,8 +2,14 @@
 
 from jaxvision.models.beta_sigma_vae import BetaSigmaVAE as BetaSigmaVAE
 from jaxvision.models.beta_sigma_vae import BetaSigmaVAEOptions as BetaSigmaVAEOptions
+from jaxvision.models.hinge_rlc_gan import HingeRLCGAN as HingeRLCGAN
+from jaxvision.models.hinge_rlc_gan import HingeRLCGANOptions as HingeRLCGANOptions
 from jaxvision.models.lung_ssfnet import LungSSFNet as LungSSFNet
 from jaxvision.models.lung_ssfnet import LungSSFOptions as LungSSFOptions
 
 
-__all__ = ["BetaSigmaVAE", "BetaSigmaVAEOptions", "LungSSFNet", "LungSSFOptions"]
+__all__ = [
+    "BetaSigmaVAE", "BetaSigmaVAEOptions",
+    "HingeRLCGAN", "HingeRLCGANOptions",
+    "LungSSFNet", "LungSSFOptions",
+]  # fmt: skip

@@ -49,12 +49,7 @@ def network_task(
         return {"params": params, "statistics": statistics, "optimizer": state}
 
     def step(state, batch, key):
-        if "mask" in batch:
-            raise ValueError(
-                f"{owner}: `batches` must drop the rest of an epoch, because moments "
-                "of a batch cannot leave out padding; got padded ones. Write "
-                "last='drop'"
-            )
+        refuse_padding(owner, batch)
 
         def total(params, batch, key):
             model = nnx.merge(graph, params, state["statistics"], copy=True)
@@ -81,3 +76,12 @@ def network_task(
         return {name: masked_mean(values, mask) for name, values in found.items()}
 
     return Task(init, step, evaluation)
+
+
+def refuse_padding(owner: str, batch: Any) -> None:
+    """Raises ValueError for a padded batch: moments of a batch cannot leave it out."""
+    if "mask" in batch:
+        raise ValueError(
+            f"{owner}: `batches` must drop the rest of an epoch, because moments of a "
+            "batch cannot leave out padding; got padded ones. Write last='drop'"
+        )

@@ -1,0 +1,37 @@
+"""Several seeds of a task: trained in one program, and summed up with an interval."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from jaxcore.training import Task
+
+
+def over_seeds(task: Task, seeds: int, *, apart: bool = False) -> Task:
+    """Returns the task of training `seeds` independent copies.
+
+    All copies have the same rows of a batch, or, `apart`, each has its own ones.
+    """
+
+    def step(state: Any, batch: Any, key: Any) -> tuple[Any, Any]:
+        keys = jax.random.split(key, seeds)
+        if apart:
+            batch = jax.tree.map(lambda x: x.reshape(seeds, -1, *x.shape[1:]), batch)
+        axes = (0, 0 if apart else None, 0)
+        state, metrics = jax.vmap(task.step, axes)(state, batch, keys)
+        return state, {name: jnp.mean(values) for name, values in metrics.items()}
+
+    return Task(lambda key: jax.vmap(task.init)(jax.random.split(key, seeds)), step)
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Returns the mean and half the width of its interval by Student's t."""
+    array = np.asarray(values, np.float64)
+    if len(array) < 2:
+        return float(array.mean()), float("inf")
+    quantile = stats.t.ppf((1 + level) / 2, len(array) - 1)
+    return float(array.mean()), float(quantile * stats.sem(array))
