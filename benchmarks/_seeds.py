@@ -1,12 +1,9 @@
-"""Several seeds of a task: trained in one program, and summed up with an interval."""
+"""Several seeds of a task, trained in one program."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from scipy import stats
 
 from jaxcore.training import Task
 
@@ -26,12 +23,3 @@ def over_seeds(task: Task, seeds: int, *, apart: bool = False) -> Task:
         return state, {name: jnp.mean(values) for name, values in metrics.items()}
 
     return Task(lambda key: jax.vmap(task.init)(jax.random.split(key, seeds)), step)
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Returns the mean and half the width of its interval by Student's t."""
-    array = np.asarray(values, np.float64)
-    if len(array) < 2:
-        return float(array.mean()), float("inf")
-    quantile = stats.t.ppf((1 + level) / 2, len(array) - 1)
-    return float(array.mean()), float(quantile * stats.sem(array))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks._intervals import interval
+
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -55,6 +57,99 @@ def beta_sigma_claims(results: Results) -> str:
     return "\n".join(_markdown(("expected", "found", "holds"), lines))
 
 
+GANS = {
+    "bce": "BCE (nonsaturating)",
+    "hinge": "hinge",
+    "rlc_gradient": "hinge + RLC, gradient",
+    "rlc_gradient_0.01": "hinge + RLC, gradient",
+    "rlc_gradient_0.1": "hinge + RLC, gradient",
+    "rlc_lecam": "hinge + RLC, LeCam",
+    "rlc_anchor": "hinge + RLC, anchor",
+    "rlc_notebook": "hinge + RLC, anchor as the notebook calls it",
+    "gp0": "hinge + GP-0 (R1)",
+    "real": "training images",
+}
+
+
+def gan_ring(results: Results) -> str:
+    """Returns one row per loss and regularizer: means with 95 % intervals."""
+    result = results["hinge_rlc_gan"]
+    groups = _by_objective(result, "ring")
+    header = (
+        *("discriminator", "weight", "modes of 8", "samples on a mode"),
+        *("slope of its loss", "mean absolute score of real points"),
+    )
+    lines = [
+        (
+            GANS[name],
+            f"{rows[0]['weight']:g}" if rows[0]["weight"] else "–",
+            *(
+                _interval(rows, figure, digits)
+                for figure, digits in (
+                    *(("modes", 1), ("on_a_mode", 2)),
+                    *(("slope", 2), ("confidence", 2)),
+                )
+            ),
+        )
+        for name, rows in groups.items()
+    ]
+    first = next(iter(groups.values()))
+    caption = (
+        f"Means over {len(first)} seeds with 95 % intervals by Student's t, after "
+        f"{first[0]['steps']} steps. The slope is that in the parameters of the "
+        f"discriminator. {_setting(result)}"
+    )
+    return "\n".join([*_markdown(header, lines), "", caption])
+
+
+def gan_claims(results: Results) -> str:
+    """Returns what was expected of the ring and what came out, seed by seed."""
+    rows = [r for r in results["hinge_rlc_gan"]["rows"] if r["kind"] == "verdict"]
+    lines = [
+        (row["what"], row["figure"], "yes" if row["holds"] else "no") for row in rows
+    ]
+    return "\n".join(_markdown(("expected", "difference", "holds"), lines))
+
+
+def gan_digits(results: Results) -> str:
+    """Returns one row per regularizer for digits, and one for real images."""
+    result = results["hinge_rlc_gan"]
+    groups = _by_objective(result, "digits")
+    columns = (
+        ("class_accuracy", "decided as asked for", 3),
+        ("kl_to_uniform", "KL of classes to uniform", 4),
+        ("distance_within_classes", "distance within classes", 2),
+        ("frechet_distance", "Frechet distance", 2),
+        ("kernel_distance", "kernel distance", 3),
+    )
+    lines = [
+        (GANS[name], *(_spread(rows, figure, digits) for figure, _, digits in columns))
+        for name, rows in groups.items()
+    ]
+    seeds, steps = max(
+        (len(rows), rows[0]["steps"]) for rows in groups.values() if "steps" in rows[0]
+    )
+    caption = (
+        f"Medians over {seeds} seeds after {steps} steps, in brackets the extremes, in "
+        "the features of a small classifier: no FID and no KID."
+    )
+    header = ("discriminator", *(title for _, title, _ in columns))
+    return "\n".join([*_markdown(header, lines), "", caption])
+
+
+def _by_objective(result: Row, kind: str) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in result["rows"]:
+        if row["kind"] == kind:
+            groups.setdefault(row["objective"], []).append(row)
+    return groups
+
+
+def _interval(rows: Sequence[Row], name: str, digits: int) -> str:
+    mean, half = interval([row[name] for row in rows])
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
 def _spread(rows: Sequence[Row], name: str, digits: int) -> str:
     values = sorted(row[name] for row in rows)
     half = len(values) // 2
@@ -80,4 +175,7 @@ def _setting(result: Row) -> str:
 TABLES: dict[str, Callable[[Results], str]] = {
     "beta_sigma_vae": beta_sigma_vae,
     "beta_sigma_claims": beta_sigma_claims,
+    "gan_ring": gan_ring,
+    "gan_claims": gan_claims,
+    "gan_digits": gan_digits,
 }

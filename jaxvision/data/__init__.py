@@ -8,6 +8,7 @@ from jaxvision.data.augment import gamma as gamma
 from jaxvision.data.augment import noise as noise
 from jaxvision.data.augment import shift_crop as shift_crop
 from jaxvision.data.augment import standardize as standardize
+from jaxvision.data.classes import balance_classes as balance_classes
 from jaxvision.data.files import read_cifar as read_cifar
 from jaxvision.data.files import read_idx as read_idx
 from jaxvision.data.files import read_images as read_images
@@ -23,7 +24,7 @@ from jaxvision.data.synthetic import synthetic_rings as synthetic_rings
 __all__ = [
     "read_images", "read_image_folder", "read_segmentation_folder",
     "read_idx", "read_mnist", "read_cifar", "read_npz", "DataError",
-    "synthetic_rings", "synthetic_gaussians",
+    "synthetic_rings", "synthetic_gaussians", "balance_classes",
     "standardize", "flip", "shift_crop", "affine",
     "brightness", "gamma", "noise", "blur",
 ]  # fmt: skip

@@ -137,7 +137,7 @@ def report(
 
 
 def read(config: HingeRLCGANRecipe, path: Path, damaged: str) -> dict[str, np.ndarray]:
-    """Returns images and labels: a folder per class, CIFAR-10's or MNIST's files, npz.
+    """Returns images and labels: a folder for each class, CIFAR-10's files, or npz.
 
     Raises:
         DataError: there are no labels, or one is out of range.
@@ -219,7 +219,7 @@ SYSTEM = System(
     paper="Goni et al., HingeRLC-GAN: Combatting Mode Collapse with Hinge Loss and RLC "
     "Regularization, ICPR 2024",
     task="generation",
-    status="losses, sizes and layers tested; trained on a ring of Gaussians and digits",
+    status="losses, sizes and layers tested; trained on a ring of Gaussians",
     options=HingeRLCGANOptions,
     build=HingeRLCGAN,
     presets=_presets(),

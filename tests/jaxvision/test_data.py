@@ -305,3 +305,19 @@ def test_gaussians():
     assert np.bincount(found["label"]).min() > 400
     with pytest.raises(ValueError, match="`modes` must be a positive integer"):
         data.synthetic_gaussians(4, modes=0, seed=0)
+
+
+def test_classes_are_balanced(rng):
+    labels = np.array([2, 0, 2, 2, 0, 2, 2])
+    arrays = {"image": np.arange(7.0), "label": labels}
+    found = data.balance_classes(arrays, seed=0)
+    assert np.bincount(found["label"]).tolist() == [5, 0, 5]
+    np.testing.assert_array_equal(found["label"], labels[found["image"].astype(int)])
+    # Every row of a class comes as often as any other, but for one.
+    counts = np.bincount(found["image"].astype(int), minlength=7)
+    assert sorted(counts[labels == 0]) == [2, 3]
+    assert counts[labels == 2].tolist() == [1] * 5
+    with pytest.raises(ValueError, match=r"integers `label` \(n,\), got .image"):
+        data.balance_classes({"image": arrays["image"]}, seed=0)
+    with pytest.raises(ValueError, match="`image` must have 7 rows, one per label"):
+        data.balance_classes({"image": np.ones(2), "label": labels}, seed=0)
