@@ -7,7 +7,6 @@ from typing import Any
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
 
-SHORT_RANK = 32
 # Running processes above which times are marked: one more than the two cores.
 BUSY = 3.0
 NAMES = {
@@ -31,18 +30,10 @@ FAULTS = {"one_face": "one face trained", "own_source": "source from the network
 
 def pinn_step(results: Results) -> str:
     """Returns one row per problem, grid, model and rank: time, memory, compilation."""
-    return _steps(results["pinn_step"], lambda row: True)
-
-
-def pinn_step_short(results: Results) -> str:
-    """Returns the same of one rank alone, for a page that has little room."""
-    return _steps(results["pinn_step"], lambda row: row["rank"] == SHORT_RANK)
-
-
-def _steps(result: Row, wanted: Callable[[Row], bool]) -> str:
-    rows = [row for row in result["rows"] if row["kind"] == "step" and wanted(row)]
+    result = results["pinn_step"]
+    rows = [row for row in result["rows"] if row["kind"] == "step"]
     if not rows:
-        raise ValueError("pinn_step.json has no such rows of kind `step`")
+        raise ValueError("pinn_step.json has no rows of kind `step`")
     lines = _table(
         (
             *("problem", "grid", "model", "rank", "ours ms", "SPINN's form ms"),
@@ -357,7 +348,6 @@ def _superscript(dimension: int) -> str:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "pinn_step": pinn_step,
-    "pinn_step_short": pinn_step_short,
     "compile_dimension": compile_dimension,
     "paper_klein_gordon_helmholtz": paper_klein_gordon_helmholtz,
     "paper_poisson_flow": paper_poisson_flow,
