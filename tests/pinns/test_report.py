@@ -37,8 +37,18 @@ def test_samplings_that_differ_are_named(solution):
     assert dict(report.setting_rows(solution))["sampling"] == "t: uniform, x: chebyshev"
 
 
-def test_peak_memory_where_the_system_does_not_tell(monkeypatch, solution):
+def test_peak_memory_is_that_of_this_process(monkeypatch, tmp_path):
+    status = tmp_path / "status"
+    status.write_text("VmPeak:\t  90000 kB\nVmHWM:\t   2000 kB\n")
+    monkeypatch.setattr(report, "STATUS", status)
+    assert report.peak_memory_mb() == 2.048
+    status.write_text("Name:\tpython\n")
+    assert report.peak_memory_mb() > 50
+
+
+def test_peak_memory_where_the_system_does_not_tell(monkeypatch, solution, tmp_path):
     monkeypatch.setattr(report, "resource", None)
+    monkeypatch.setattr(report, "STATUS", tmp_path / "none")
     assert report.peak_memory_mb() is None
     rows = report.result_rows(solution, None, None)
     assert "peak memory" not in dict(rows)
