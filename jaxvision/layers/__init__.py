@@ -10,6 +10,7 @@ from jaxvision.layers.convolution import ConvNormActivation as ConvNormActivatio
 from jaxvision.layers.convolution import ConvTranspose as ConvTranspose
 from jaxvision.layers.convolution import GroupedConv as GroupedConv
 from jaxvision.layers.convolution import conv as conv
+from jaxvision.layers.dropout import dropout as dropout
 from jaxvision.layers.frequency_fusion import FusionUnit as FusionUnit
 from jaxvision.layers.frequency_fusion import SSFBlock as SSFBlock
 from jaxvision.layers.normalization import BatchNorm as BatchNorm
@@ -21,6 +22,7 @@ from jaxvision.layers.parameters import statistics_of as statistics_of
 from jaxvision.layers.residual import BasicBlock as BasicBlock
 from jaxvision.layers.residual import Bottleneck as Bottleneck
 from jaxvision.layers.resize import average_pool as average_pool
+from jaxvision.layers.resize import resize_bicubic as resize_bicubic
 from jaxvision.layers.resize import resize_bilinear as resize_bilinear
 from jaxvision.layers.resize import upsample_nearest as upsample_nearest
 from jaxvision.layers.resnet import ResNet as ResNet
@@ -33,16 +35,19 @@ from jaxvision.layers.unet import UNetDecoderStage as UNetDecoderStage
 from jaxvision.layers.unet import UNetEncoder as UNetEncoder
 from jaxvision.layers.vit import Size as Size
 from jaxvision.layers.vit import ViT as ViT
+from jaxvision.layers.vit import attention_rollout as attention_rollout
+from jaxvision.layers.vit import resize_positions as resize_positions
 
 
 __all__ = [
     "conv", "ConvNormActivation", "ConvTranspose", "GroupedConv",
-    "BatchNorm", "ConditionalBatchNorm", "InstanceNorm", "SpectralNorm",
-    "resize_bilinear", "upsample_nearest", "average_pool",
+    "BatchNorm", "ConditionalBatchNorm", "InstanceNorm", "SpectralNorm", "dropout",
+    "resize_bilinear", "resize_bicubic", "upsample_nearest", "average_pool",
     "BasicBlock", "Bottleneck", "ResNet",
     "ConvPair", "UNetEncoder", "UNetDecoderStage",
     "simam", "SqueezeExcitation", "SpatialAttention", "MultiFrequencyAttention",
     "FusionUnit", "SSFBlock",
     "SelfAttention", "EncoderBlock", "Encoder", "ViT", "Size",
+    "attention_rollout", "resize_positions",
     "count_parameters", "split", "statistics_of",
 ]  # fmt: skip

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxvision import _checks
 from jaxvision.layers._checks import positive
+from jaxvision.layers.dropout import dropout
 
 
 XAVIER = nnx.initializers.xavier_uniform()
@@ -50,11 +55,21 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
         """Returns the mixed tokens."""
-        batch, tokens, _ = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, -1)
-        q, k, v = (qkv[:, :, i] for i in range(3))
-        mixed = jax.nn.dot_product_attention(q, k, v)
+        mixed = jax.nn.dot_product_attention(*self._parts(x))
         return self.out(mixed.reshape(x.shape))
+
+    def weights(self, x: Float[Array, "b n d"]) -> Float[Array, "b h n n"]:
+        """Returns what each token (row) takes of each other, per head; rows sum to 1.
+
+        For looking at: the call computes the same without keeping it.
+        """
+        q, k, _ = self._parts(x)
+        scores = jnp.einsum("bnhd,bmhd->bhnm", q, k) / math.sqrt(q.shape[-1])
+        return jax.nn.softmax(scores, axis=-1)
+
+    def _parts(self, x: Array) -> tuple[Array, Array, Array]:
+        qkv = self.qkv(x).reshape(*x.shape[:2], 3, self.num_heads, -1)
+        return qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
 
 
 class EncoderBlock(nnx.Module):
@@ -63,6 +78,8 @@ class EncoderBlock(nnx.Module):
     Args:
         hidden, num_heads: see `SelfAttention`.
         mlp_hidden: width between the two linear layers.
+        dropout: share that is dropped after each of the two linear layers, where the
+            call is given a key.
         epsilon: of the layer normalizations.
 
     Example:
@@ -81,10 +98,13 @@ class EncoderBlock(nnx.Module):
         num_heads: int,
         mlp_hidden: int,
         *,
+        dropout: float = 0.0,
         epsilon: float = 1e-6,
         rngs: nnx.Rngs,
     ):
-        positive("jaxvision.layers.EncoderBlock", mlp_hidden=mlp_hidden)
+        where = "jaxvision.layers.EncoderBlock"
+        positive(where, mlp_hidden=mlp_hidden)
+        _checks.fraction(where, "dropout", dropout)
         self.first_norm = nnx.LayerNorm(hidden, epsilon=epsilon, rngs=rngs)
         self.attention = SelfAttention(hidden, num_heads, rngs=rngs)
         self.second_norm = nnx.LayerNorm(hidden, epsilon=epsilon, rngs=rngs)
@@ -94,12 +114,17 @@ class EncoderBlock(nnx.Module):
         self.down = nnx.Linear(
             mlp_hidden, hidden, kernel_init=XAVIER, bias_init=TINY, rngs=rngs
         )
+        self.dropout = dropout
 
-    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        """Returns the tokens after the block."""
+    def __call__(
+        self, x: Float[Array, "b n d"], key: Array | None = None
+    ) -> Float[Array, "b n d"]:
+        """Returns the tokens after the block; with a key, some values are dropped."""
+        first, second = (None, None) if key is None else jax.random.split(key)
         x = x + self.attention(self.first_norm(x))
         inner = jax.nn.gelu(self.up(self.second_norm(x)), approximate=False)
-        return x + self.down(inner)
+        inner = dropout(first, inner, self.dropout)
+        return x + dropout(second, self.down(inner), self.dropout)
 
 
 class Encoder(nnx.Module):
@@ -107,7 +132,7 @@ class Encoder(nnx.Module):
 
     Args:
         depth: number of blocks.
-        hidden, num_heads, mlp_hidden, epsilon: see `EncoderBlock`.
+        hidden, num_heads, mlp_hidden, dropout, epsilon: see `EncoderBlock`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -124,20 +149,30 @@ class Encoder(nnx.Module):
         num_heads: int,
         mlp_hidden: int,
         *,
+        dropout: float = 0.0,
         epsilon: float = 1e-6,
         rngs: nnx.Rngs,
     ):
         positive("jaxvision.layers.Encoder", depth=depth)
         self.blocks = nnx.List(
             [
-                EncoderBlock(hidden, num_heads, mlp_hidden, epsilon=epsilon, rngs=rngs)
+                EncoderBlock(
+                    hidden,
+                    num_heads,
+                    mlp_hidden,
+                    dropout=dropout,
+                    epsilon=epsilon,
+                    rngs=rngs,
+                )
                 for _ in range(depth)
             ]
         )
         self.norm = nnx.LayerNorm(hidden, epsilon=epsilon, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        """Returns the tokens after the last normalization."""
-        for block in self.blocks:
-            x = block(x)
+    def __call__(
+        self, x: Float[Array, "b n d"], key: Array | None = None
+    ) -> Float[Array, "b n d"]:
+        """Returns the tokens after the last normalization; a key is for dropout."""
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if key is None else jax.random.fold_in(key, i))
         return self.norm(x)

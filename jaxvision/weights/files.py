@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.flax import load_file
 from safetensors.numpy import save_file
 
+from jaxvision import layers
 from jaxvision.weights.names import KEPT, current, foreign_names, named_arrays
 
 
@@ -26,12 +29,14 @@ class Loaded:
         missing: arrays of the network that were not given.
         unexpected: names that were given and that the network has no place for.
         mismatched: arrays given with another shape, as `name: ours, given`.
+        resized: arrays that were set after they were resized.
     """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
+    resized: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -72,22 +77,25 @@ def load_weights(
     source: str = "jaxvision",
     partial: bool = False,
     leave: Sequence[str] = (),
+    resize_positions: bool = False,
 ) -> Loaded:
-    """Sets the arrays of a network from a file of safetensors; returns what it did.
+    """Sets the arrays of a network from a file of weights; returns what it did.
 
     Args:
         model: changed in place, once everything is checked.
-        path: of the file.
+        path: of the file: safetensors, or npz where its name ends so.
         source: whose names the file has: `"jaxvision"`, `"torchvision"` or `"timm"`.
         partial: set what fits and report the rest, instead of raising.
         leave: beginnings of names of the network that keep their values whatever the
             file has, `("head",)` for another number of classes.
+        resize_positions: the positions of a `layers.ViT` may be of another grid, they
+            are resized (`layers.resize_positions`).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or no safetensors, `source` or `leave` is not
-            known, or, unless `partial`, an array is missing, unexpected or of another
-            shape: all of them are named.
+        ValueError: the file is damaged or of another kind, `source` or `leave` is not
+            known, the network has no positions to resize, or, unless `partial`, an
+            array is missing, unexpected or of another shape: all of them are named.
 
     Example:
         >>> import tempfile
@@ -104,10 +112,19 @@ def load_weights(
             f"{where}: `path` must be a file of safetensors, got {path}"
         )
     try:
-        state = load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
+        state = _read(path)
+    except (OSError, SafetensorError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{where}: cannot read {path}: {error}") from error
-    return _set(f"{where}({str(path)!r})", model, state, source, partial, leave)
+    where = f"{where}({str(path)!r})"
+    return _set(where, model, state, source, partial, leave, resize_positions)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if path.suffix != ".npz":
+        return load_file(path)
+    # Opened here: where the file is damaged, NumPy would leave it open.
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def set_weights(
@@ -117,6 +134,7 @@ def set_weights(
     source: str = "jaxvision",
     partial: bool = False,
     leave: Sequence[str] = (),
+    resize_positions: bool = False,
 ) -> Loaded:
     """Sets the arrays of a network from a mapping of names to arrays.
 
@@ -124,7 +142,9 @@ def set_weights(
     `numpy.asarray` takes, tensors of PyTorch on the CPU among them:
     `set_weights(model, module.state_dict(), source="torchvision")`.
     """
-    return _set("jaxvision.set_weights", model, state, source, partial, leave)
+    return _set(
+        "jaxvision.set_weights", model, state, source, partial, leave, resize_positions
+    )
 
 
 def _set(
@@ -134,11 +154,17 @@ def _set(
     source: str,
     partial: bool,
     leave: Sequence[str],
+    resize_positions: bool,
 ) -> Loaded:
     ours, names = named_arrays(model), foreign_names(model, source)
     left = _left(where, ours, leave)
     given = dict(state) if source == "jaxvision" else current(state)
-    values, missing, mismatched = {}, [], []
+    if resize_positions and not isinstance(model, layers.ViT):
+        raise ValueError(
+            f"{where}: `model` must be a ViT for resize_positions=True, got a "
+            f"{type(model).__name__}"
+        )
+    values, missing, mismatched, resized = {}, [], [], []
     for name, other in names.items():
         if name in left:
             continue
@@ -148,17 +174,36 @@ def _set(
         array = np.asarray(given[other.name])
         if other.axes and array.ndim == len(other.axes):
             array = np.transpose(array, np.argsort(other.axes))
+        if (
+            resize_positions
+            and name == "positions"
+            and _other_grid(array.shape, ours[name].shape)
+        ):
+            side = math.isqrt(ours[name].shape[1] - 1)
+            array = np.asarray(layers.resize_positions(array.astype("float32"), side))
+            resized.append(name)
         if array.shape != ours[name].shape:
             mismatched.append(f"{name}: {ours[name].shape}, {array.shape}")
         else:
             values[name] = jnp.asarray(array.astype(ours[name].dtype))
     places = {other.name for other in names.values()}
     unexpected = [name for name in given if name not in places]
-    found = Loaded(*map(tuple, (values, missing, unexpected, mismatched)))
+    found = Loaded(*map(tuple, (values, missing, unexpected, mismatched, resized)))
     if not (partial or found.complete):
         raise ValueError(_complaint(where, found))
     _update(model, values)
     return found
+
+
+def _other_grid(given: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+    """Whether positions are of the same width, and of another square of patches."""
+    return (
+        len(given) == 3
+        and given[1] != ours[1]
+        and (given[0], given[2]) == (ours[0], ours[2])
+        and given[1] > 1
+        and math.isqrt(given[1] - 1) ** 2 == given[1] - 1
+    )
 
 
 def _left(where: str, names: Iterable[str], leave: Sequence[str]) -> set[str]:
