@@ -3,9 +3,11 @@
 from jaxvision.data.augment import affine as affine
 from jaxvision.data.augment import blur as blur
 from jaxvision.data.augment import brightness as brightness
+from jaxvision.data.augment import distort as distort
 from jaxvision.data.augment import flip as flip
 from jaxvision.data.augment import gamma as gamma
 from jaxvision.data.augment import noise as noise
+from jaxvision.data.augment import normalize as normalize
 from jaxvision.data.augment import shift_crop as shift_crop
 from jaxvision.data.augment import standardize as standardize
 from jaxvision.data.classes import balance_classes as balance_classes
@@ -17,14 +19,17 @@ from jaxvision.data.files import read_npz as read_npz
 from jaxvision.data.folders import DataError as DataError
 from jaxvision.data.folders import read_image_folder as read_image_folder
 from jaxvision.data.folders import read_segmentation_folder as read_segmentation_folder
+from jaxvision.data.splits import stratified_split as stratified_split
 from jaxvision.data.synthetic import synthetic_gaussians as synthetic_gaussians
 from jaxvision.data.synthetic import synthetic_rings as synthetic_rings
+from jaxvision.data.synthetic_fruit import synthetic_fruit as synthetic_fruit
 
 
 __all__ = [
     "read_images", "read_image_folder", "read_segmentation_folder",
     "read_idx", "read_mnist", "read_cifar", "read_npz", "DataError",
-    "synthetic_rings", "synthetic_gaussians", "balance_classes",
-    "standardize", "flip", "shift_crop", "affine",
+    "synthetic_rings", "synthetic_gaussians", "synthetic_fruit",
+    "stratified_split", "balance_classes",
+    "standardize", "normalize", "flip", "shift_crop", "affine", "distort",
     "brightness", "gamma", "noise", "blur",
 ]  # fmt: skip

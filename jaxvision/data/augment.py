@@ -8,8 +8,11 @@ them too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
@@ -38,6 +41,47 @@ def standardize(x: Float[Values, "b h w c"], *, epsilon: float = 1e-6) -> Array:
     centered = x - jnp.mean(x, axes, keepdims=True)
     deviation = jnp.sqrt(jnp.mean(centered**2, axes, keepdims=True))
     return centered / jnp.maximum(deviation, epsilon)
+
+
+# Mean and deviation of red, green and blue over ImageNet, of images in [0, 1]: what
+# networks with torchvision's and most of timm's weights were trained with.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def normalize(
+    x: Float[Values, "b h w c"],
+    *,
+    mean: Sequence[float] = IMAGENET[0],
+    deviation: Sequence[float] = IMAGENET[1],
+) -> Array:
+    """Returns `(x - mean) / deviation`, with one of each per channel.
+
+    Args:
+        x: (B, H, W, C).
+        mean, deviation: C numbers; default those of ImageNet.
+
+    Raises:
+        ValueError: not as many numbers as channels, or a deviation not above 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x = jnp.full((1, 1, 1, 3), 0.485)
+        >>> print(f"{float(normalize(x)[0, 0, 0, 0]):.1f}")
+        0.0
+    """
+    where = "jaxvision.data.normalize"
+    x = images(where, x)
+    for name, values in (("mean", mean), ("deviation", deviation)):
+        if len(values) != x.shape[-1]:
+            raise ValueError(
+                f"{where}: `{name}` must have {x.shape[-1]} numbers, one per channel, "
+                f"got {values!r}"
+            )
+    _checks.positive(where, "deviation", min(deviation))
+    shift, scale = (
+        jnp.asarray(v, x.dtype).reshape(1, 1, 1, -1) for v in (mean, deviation)
+    )
+    return (x - shift) / scale
 
 
 def flip(
@@ -171,14 +215,89 @@ def affine(
             cosine * rows + sine * columns + (height - 1) / 2,
             cosine * columns - sine * rows + (width - 1) / 2,
         )
-
-        def moved(a, order):
-            return map_coordinates(a, where_from, order=order, mode="constant")
-
-        inner = jax.vmap(lambda a: moved(a, 1), -1, -1)(image)
-        return (inner, *(moved(m, 0) for m in maps))
+        return _resampled(where_from, image, maps)
 
     return jax.vmap(one)(row_keys(key, len(x)), x, *maps)
+
+
+def distort(
+    key: Array,
+    x: Float[Values, "b h w c"],
+    *labels: Values,
+    cells: tuple[int, int] = (4, 4),
+    magnitude: float = 8.0,
+) -> tuple[Array, ...]:
+    """Returns images whose pixels follow a grid with randomly moved nodes.
+
+    The image is cut into cells; where nodes meet inside the image, each is moved by up
+    to `magnitude` pixels along both axes, those on the border stay. A pixel is taken
+    from where the nodes around it send it, linearly between them. Images are
+    interpolated linearly, label maps take the nearest pixel; outside the image both
+    are 0.
+
+    Args:
+        key: typed random key.
+        x: (B, H, W, C).
+        labels: maps (B, H, W).
+        cells: along height and width.
+        magnitude: largest move in pixels, at most half a cell, which folds nothing.
+
+    Raises:
+        ValueError: a number of cells that is not positive, a magnitude out of range, or
+            shapes that do not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> (y,) = distort(jax.random.key(0), jnp.ones((2, 32, 32, 1)), magnitude=2)
+        >>> y.shape, float(jnp.abs(y - 1).max().round(4))
+        ((2, 32, 32, 1), 0.0)
+
+    Source: Bloice et al., Augmentor, Bioinformatics 35 (2019), there with whole pixels.
+    """
+    where = "jaxvision.data.distort"
+    x, maps = _with_labels(where, x, labels)
+    sides = x.shape[1:3]
+    for name, count, side in zip(("rows", "columns"), cells, sides, strict=True):
+        positive(where, **{f"cells, {name}": count})
+        if not 0 <= magnitude <= side / count / 2:
+            raise ValueError(
+                f"{where}: `magnitude` must be from 0 to half a cell, "
+                f"{side / count / 2:g} pixels for {count} of {side}, got {magnitude!r}"
+            )
+    spread = [
+        jnp.asarray(_hats(n, side), x.dtype)
+        for n, side in zip(cells, sides, strict=True)
+    ]
+
+    def one(key, image, *maps):
+        inner = (2, cells[0] - 1, cells[1] - 1)
+        moves = jax.random.uniform(key, inner, x.dtype, -magnitude, magnitude)
+        rows, columns = jnp.einsum("in,cnm,jm->cij", spread[0], moves, spread[1])
+        where_from = (
+            jnp.arange(sides[0], dtype=x.dtype)[:, None] + rows,
+            jnp.arange(sides[1], dtype=x.dtype)[None, :] + columns,
+        )
+        return _resampled(where_from, image, maps)
+
+    return jax.vmap(one)(row_keys(key, len(x)), x, *maps)
+
+
+def _hats(cells: int, side: int) -> np.ndarray:
+    """Returns the weights (side, cells - 1) of the inner nodes at each pixel."""
+    at = (np.arange(side) + 0.5) / side * cells
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(1, cells)))
+
+
+def _resampled(
+    where_from: tuple[Array, Array], image: Array, maps: tuple[Array, ...]
+) -> tuple[Array, ...]:
+    """Returns an image and its label maps with each pixel taken from elsewhere."""
+
+    def moved(a, order):
+        return map_coordinates(a, where_from, order=order, mode="constant")
+
+    inner = jax.vmap(lambda a: moved(a, 1), -1, -1)(image)
+    return (inner, *(moved(m, 0) for m in maps))
 
 
 def brightness(key: Array, x: Float[Values, "b h w c"], *, factor: Range) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -27,9 +28,10 @@ def read_image_folder(
     *,
     channels: int = 3,
     classes: Iterable[str] | None = None,
+    group: str | None = None,
     damaged: str = "raise",
 ) -> dict[str, np.ndarray]:
-    """Returns the images of a folder, and their labels where it has a folder per class.
+    r"""Returns the images of a folder, and labels where it has a folder per class.
 
     `folder/cat/1.png`, `folder/dog/2.jpg`: labels number the class folders in order of
     their names, or as `classes` says. Files in the folder itself are images without
@@ -40,15 +42,17 @@ def read_image_folder(
         size: of the result, side or (height, width).
         channels: 1 or 3.
         classes: names of the class folders, in the order of the labels.
+        group: regular expression for names of files without suffix, whose first group
+            says what is on them, `r"(fruit\d+)_"`: images of one thing have one number.
         damaged: `"raise"`, or `"skip"` with a warning that names the file.
 
     Returns:
         `"image"` (n, height, width, channels) float32; with class folders `"label"`
-        (n,) int32.
+        (n,) int32, with `group` also `"group"` (n,) int32.
 
     Raises:
         DataError: no such folder, no images, a class that is not there, both kinds of
-            folder at once, or a damaged file.
+            folder at once, a damaged file, or a name that `group` does not fit.
         ValueError: another argument is not as above.
     """
     where = "jaxvision.data.read_image_folder"
@@ -64,7 +68,10 @@ def read_image_folder(
         if classes is not None:
             raise DataError(f"{where}: {folder} must hold a folder per class, got none")
         found = _all(where, loose, lambda p: read_image(p, shape, channels), damaged)
-        return {"image": _stacked(where, folder, [image for _, image in found])}
+        return {
+            "image": _stacked(where, folder, [image for _, image in found]),
+            **_groups(where, group, [path for path, _ in found]),
+        }
     names = [p.name for p in inner] if classes is None else list(classes)
     missing = set(names) ^ {p.name for p in inner}
     if missing:
@@ -72,18 +79,47 @@ def read_image_folder(
             f"{where}: {folder} must hold the folders {', '.join(names)}, got "
             f"{', '.join(p.name for p in inner)}"
         )
-    images, labels = [], []
+    paths, images, labels = [], [], []
     for label, name in enumerate(names):
         files = _images(folder / name)
         if not files:
             raise DataError(f"{where}: {folder / name} must hold images, got none")
         found = _all(where, files, lambda p: read_image(p, shape, channels), damaged)
+        paths += [path for path, _ in found]
         images += [image for _, image in found]
         labels += [label] * len(found)
     return {
         "image": _stacked(where, folder, images),
         "label": np.asarray(labels, np.int32),
+        **_groups(where, group, paths),
     }
+
+
+def _groups(
+    where: str, pattern: str | None, paths: list[Path]
+) -> dict[str, np.ndarray]:
+    """Returns the number of what each file shows, by the first group of a pattern."""
+    if pattern is None:
+        return {}
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"{where}: `group` must be a regular expression, got {pattern!r}: {error}"
+        ) from error
+    if not compiled.groups:
+        raise ValueError(
+            f"{where}: `group` must have a group in parentheses, got {pattern!r}"
+        )
+    names = []
+    for path in paths:
+        match = compiled.search(path.stem)
+        if match is None or match[1] is None:
+            raise DataError(
+                f"{where}: {path} must have a name that {pattern!r} fits, got none"
+            )
+        names.append(match[1])
+    return {"group": np.unique(names, return_inverse=True)[1].astype(np.int32)}
 
 
 def read_segmentation_folder(

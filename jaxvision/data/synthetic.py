@@ -49,7 +49,8 @@ def _ring_image(
     rng: np.random.Generator, grid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     size = len(grid)
-    image = 0.15 * (_smooth(rng, size, 1) + _smooth(rng, size, 6))
+    fine, wide = (smoothed(rng.normal(size=(size, size)), w) for w in (1, 6))
+    image = 0.15 * (fine + wide)
     label = np.zeros((size, size), bool)
 
     def distance(radius):
@@ -72,12 +73,12 @@ def _ring_image(
     return image, label
 
 
-def _smooth(rng: np.random.Generator, size: int, width: float) -> np.ndarray:
-    """Returns smoothed noise of variance 1, periodic at the border."""
-    frequencies = np.fft.fftfreq(size) ** 2
+def smoothed(noise: np.ndarray, width: float) -> np.ndarray:
+    """Returns noise (..., n, n) under a Gaussian window, periodic, of variance 1."""
+    frequencies = np.fft.fftfreq(noise.shape[-1]) ** 2
     window = np.exp(-2 * (np.pi * width) ** 2 * (frequencies[:, None] + frequencies))
-    drawn = np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) * window).real
-    return drawn / drawn.std()
+    drawn = np.fft.ifft2(np.fft.fft2(noise) * window).real
+    return drawn / drawn.std((-2, -1), keepdims=True)
 
 
 def synthetic_gaussians(

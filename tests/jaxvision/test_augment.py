@@ -142,3 +142,41 @@ def test_standardize(x):
 def test_refuses(call, match, x):
     with pytest.raises(ValueError, match=match):
         call(x)
+
+
+def test_normalize(x):
+    mean, deviation = (np.array(v) for v in data.augment.IMAGENET)
+    expected = (np.float64(x) - mean) / deviation
+    np.testing.assert_allclose(data.normalize(x), expected, rtol=1e-5, atol=1e-6)
+    y = data.normalize(x, mean=(0.5, 0, 0), deviation=(2, 1, 1))
+    np.testing.assert_allclose(y[..., 0], (x[..., 0] - 0.5) / 2, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"`mean` must have 1 numbers, .*got \(0.4"):
+        data.normalize(x[..., :1])
+    with pytest.raises(ValueError, match="`deviation` must be positive, got 0"):
+        data.normalize(x, deviation=(1, 1, 0))
+
+
+def test_distort(key, rng):
+    """Planes are where the pixels come from: bilinear between the moved nodes."""
+    rows, columns = np.indices((16, 24), float)
+    planes = jnp.asarray(np.stack([rows, columns], -1)[None], "float32")
+    image = jnp.tile(planes, (3, 1, 1, 1))
+    label = jnp.arange(3 * 16 * 24).reshape(3, 16, 24)
+    same, t = data.distort(key, image, label, magnitude=0)
+    np.testing.assert_array_equal(same, image)
+    np.testing.assert_array_equal(t, label)
+    found, _ = data.distort(key, image, label, cells=(2, 3), magnitude=4)
+    moves = np.asarray(found - image)[:, 2:-2, 3:-3]  # far from where zeros come in
+    assert 0 < np.abs(moves).max() <= 4
+    for move in moves:
+        assert np.abs(move).max() > 0.1
+    # One node in the middle of the rows at each third: straight lines between them.
+    left = moves[:, :, :5]
+    np.testing.assert_allclose(np.diff(left, 2, axis=2), 0, atol=1e-4)
+    np.testing.assert_allclose(np.diff(moves[:, :5], 2, axis=1), 0, atol=1e-4)
+    half, _ = data.distort(key, image[:2], label[:2], cells=(2, 3), magnitude=4)
+    np.testing.assert_allclose(half, found[:2], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match=r"half a cell, 2 pixels .*, got 3"):
+        data.distort(key, image, magnitude=3)
+    with pytest.raises(ValueError, match="`cells, rows` must be a positive integer"):
+        data.distort(key, image, cells=(0, 3))

@@ -321,3 +321,98 @@ def test_classes_are_balanced(rng):
         data.balance_classes({"image": arrays["image"]}, seed=0)
     with pytest.raises(ValueError, match="`image` must have 7 rows, one per label"):
         data.balance_classes({"image": np.ones(2), "label": labels}, seed=0)
+
+
+def test_groups_by_name(tmp_path):
+    for name in ("ripe/b2_top.png", "ripe/b2_side.png", "unripe/a7_top.png"):
+        write(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    found = data.read_image_folder(tmp_path, 4, group=r"^([a-z]\d)_")
+    assert found["group"].tolist() == [1, 1, 0]
+    loose = data.read_image_folder(tmp_path / "ripe", 4, group="_(top|side)")
+    assert loose["group"].tolist() == [0, 1]
+    with pytest.raises(data.DataError, match=r"a7_top.png must have a name that 'b\(2"):
+        data.read_image_folder(tmp_path, 4, group="b(2)")
+    with pytest.raises(ValueError, match="must have a group in parentheses, got 'b2'"):
+        data.read_image_folder(tmp_path, 4, group="b2")
+    with pytest.raises(ValueError, match=r"must be a regular expression, got '\('"):
+        data.read_image_folder(tmp_path, 4, group="(")
+
+
+def test_stratified_split(rng):
+    labels = rng.permutation(np.repeat([3, 5, 9], [400, 79, 500]))
+    first, second = data.stratified_split(labels, 0.4, seed=0)
+    assert sorted([*first, *second]) == list(range(979))
+    assert (len(first), len(second)) == (587, 392)  # the paper's numbers
+    counts = np.bincount(labels[second])[[3, 5, 9]]
+    assert np.all(np.abs(counts - 0.4 * np.array([400, 79, 500])) < 1)
+    again, other = (data.stratified_split(labels, 0.4, seed=s)[1] for s in (0, 1))
+    np.testing.assert_array_equal(again, second)
+    assert not np.array_equal(other, second)
+    assert len(data.stratified_split(labels, 0.0, seed=0)[1]) == 0
+
+
+def test_split_by_group(rng):
+    """No fruit on both sides; sizes and classes hold up to a few fruit."""
+    groups = rng.integers(0, 230, 979)
+    labels = (groups % 3 + rng.integers(0, 2, 979)) % 4
+    for share in (0.4, 0.0):
+        first, second = data.stratified_split(labels, share, seed=0, groups=groups)
+        assert not set(groups[first]) & set(groups[second])
+        assert len(first) + len(second) == 979
+        assert len(second) == pytest.approx(share * 979, abs=12)
+        counts = np.bincount(labels[second], minlength=4)
+        np.testing.assert_allclose(counts, share * np.bincount(labels), atol=12)
+
+
+def test_split_refuses():
+    with pytest.raises(ValueError, match=r"`share` must be in \[0, 1\), got 1"):
+        data.stratified_split(np.zeros(3, int), 1, seed=0)
+    with pytest.raises(ValueError, match=r"`labels` must be \(n,\) integers, .*float"):
+        data.stratified_split(np.zeros(3), 0.5, seed=0)
+    with pytest.raises(ValueError, match="`groups` must have one number per row, 3"):
+        data.stratified_split(np.zeros(3, int), 0.5, seed=0, groups=np.zeros(2, int))
+
+
+def test_fruit():
+    found = data.synthetic_fruit(240, views=2, seed=1)
+    image, label, group = (found[k] for k in ("image", "label", "group"))
+    assert image.shape == (240, 32, 32, 3)
+    assert image.dtype == np.float32
+    assert 0 <= image.min() <= image.max() <= 1
+    again = data.synthetic_fruit(240, views=2, seed=1)
+    np.testing.assert_array_equal(image, again["image"])
+    # Two views of a fruit have one grade and are not one image; grades are balanced.
+    np.testing.assert_array_equal(label[::2], label[1::2])
+    np.testing.assert_array_equal(group, np.arange(240) // 2)
+    assert np.abs(image[::2] - image[1::2]).max((1, 2, 3)).min() > 0.1
+    assert np.bincount(label).tolist() == [60] * 4
+    # A fruit lies on black, riper ones have more red for their green.
+    assert image[:, :2, :2].mean() < 0.05
+    middle = image[:, 12:20, 12:20].mean((1, 2))
+    red = middle[:, 0] / middle[:, 1]
+    means = [red[label == k].mean() for k in range(4)]
+    assert means[0] < means[1] < means[2]
+    assert means[1] < means[3]
+    # Inner defects show in larger blotches, and in wrinkles that are smooth to specks.
+    cells = image.reshape(240, 8, 4, 8, 4, 3).mean((2, 4))[:, 2:6, 2:6]
+    dark = (cells.max(-1) < 0.35).mean((1, 2))
+    assert dark[label == 3].mean() > dark[label == 2].mean()
+    skin = image[:, 10:22, 10:22, 0]
+    rough = np.abs(np.diff(skin, axis=2)).mean((1, 2)) / skin.mean((1, 2))
+    assert rough[label == 3].mean() < 0.9 * rough[label < 3].mean()
+
+
+def test_fruit_for_a_pretext():
+    found = data.synthetic_fruit(600, 16, labels="pretext", seed=1)
+    image, label = found["image"], found["label"]
+    assert set(label.tolist()) == set(range(12))
+    round_, long = ((image[label // 6 == k].max(-1) > 0.15).mean() for k in (0, 1))
+    assert long < 0.9 * round_
+    red = [image[label % 3 == k, :, :, 0].mean() for k in range(3)]
+    assert red[0] < red[1] < red[2]
+    with pytest.raises(ValueError, match=r"`labels` must be one of .*, got 'ripe'"):
+        data.synthetic_fruit(1, labels="ripe", seed=0)
+    with pytest.raises(ValueError, match="`size` must be at least 16, got 8"):
+        data.synthetic_fruit(1, 8, seed=0)
+    with pytest.raises(ValueError, match="`views` must be a positive integer, got 0"):
+        data.synthetic_fruit(1, views=0, seed=0)
