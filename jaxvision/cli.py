@@ -61,6 +61,12 @@ class Train:
     """Recipe to start from; default the system's first."""
     set: tuple[str, ...] = ()
     """Fields of the recipe, as batch_size=8 network.channels=[8,16]."""
+    weights: Path | None = None
+    """File of weights to start from, safetensors or npz."""
+    source: Literal["jaxvision", "torchvision", "timm"] = "jaxvision"
+    """Whose names the weights have."""
+    partial: bool = False
+    """Take what fits of the weights, and name the rest."""
     steps: int | None = None
     """Steps in all; default those of the recipe for as many images as there are."""
     seed: int = 0
@@ -255,6 +261,9 @@ def _train(command: Train) -> int:
         command.out,
         steps=command.steps,
         seed=command.seed,
+        weights=command.weights,
+        source=command.source,
+        partial=command.partial,
         holdout=command.holdout,
         evaluate_every=command.evaluate_every,
         checkpoint_every=command.checkpoint_every,

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from safetensors import SafetensorError
 from safetensors.flax import load_file
 from safetensors.numpy import save_file
@@ -25,7 +24,7 @@ from safetensors.numpy import save_file
 from jaxcore.training import ArrayBatches, Checkpoint, Log, Result, fit
 from jaxcore.training.ema import Ema
 from jaxvision import registry
-from jaxvision.layers import split
+from jaxvision.starts import divided, holds_network, network_of, start
 
 
 RECIPE, STATE, EMA = "recipe.json", "state.safetensors", "ema.safetensors"
@@ -78,6 +77,9 @@ def train(
     checkpoint_every: int = 1000,
     evaluate_every: int | None = None,
     progress: bool | None = None,
+    weights: str | Path | None = None,
+    source: str = "jaxvision",
+    partial: bool = False,
     **options: Any,
 ) -> Result:
     """Trains a recipe on arrays and writes the run; a run that was stopped goes on.
@@ -91,25 +93,18 @@ def train(
         holdout: share of the rows that are evaluated and not trained on.
         checkpoint_every, evaluate_every: steps; evaluations by default at the end.
         progress: show a progress bar; default: on a terminal.
+        weights, source, partial: file that the network starts from, see `starts.start`.
         options: of `jaxcore.training.fit`: `devices`, `parallel`, `precision`, `ema`,
             `accumulate`, `nonfinite`.
 
     Raises:
-        ValueError: an argument is out of range, or there are too few rows.
+        ValueError: an argument is out of range, or there are too few rows; weights are
+            missing, or do not fit.
         RunError: the folder holds another run.
     """
     where, folder = "jaxvision.runs.train", Path(folder)
     check_holdout(where, holdout)
-    batch_size, total = recipe.config.batch_size, len(next(iter(arrays.values())))
-    order = np.random.default_rng([seed, 1]).permutation(total)
-    held = round(holdout * total)
-    if total - held < batch_size:
-        raise ValueError(
-            f"{where}: `arrays` must have at least {batch_size} rows to train on, a "
-            f"batch, got {total - held}"
-        )
-    shown = {k: np.asarray(v)[np.sort(order[held:])] for k, v in arrays.items()}
-    hidden = {k: np.asarray(v)[np.sort(order[:held])] for k, v in arrays.items()}
+    key, batch_size = jax.random.key(seed), recipe.config.batch_size
     description = {
         "format": FORMAT,
         "system": recipe.name,
@@ -118,6 +113,17 @@ def train(
         "seed": seed,
         "holdout": holdout,
     }
+    if weights is not None:
+        description["weights"] = {"path": str(weights), "source": source}
+    _check_claim(folder, description)
+    state = start(recipe, weights, key=key, source=source, partial=partial)
+    shown, hidden = divided(recipe, state, arrays, holdout, seed)
+    rows, held = (len(next(iter(part.values()))) for part in (shown, hidden))
+    if rows < batch_size:
+        raise ValueError(
+            f"{where}: `arrays` must have at least {batch_size} rows to train on, a "
+            f"batch, got {rows}"
+        )
     _claim(folder, description)
     last = recipe.config.steps if steps is None else steps
     evaluation: dict[str, Any] = {}
@@ -133,7 +139,8 @@ def train(
         recipe.task(),
         batches,
         last,
-        key=jax.random.key(seed),
+        key=key,
+        state=state,
         checkpoint=Checkpoint(folder / "checkpoints", every=checkpoint_every),
         log=Log(folder, bar=progress),
         **evaluation,
@@ -204,6 +211,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Returns the metrics of a run's task on arrays, means over their rows.
 
+    What the system computes from such means, as recall of a class, comes after them.
+
     Raises:
         RunError: the task has nothing to evaluate.
     """
@@ -224,7 +233,9 @@ def evaluate(
         for name, value in step(run.state, batch).items():
             sums[name] = sums.get(name, 0.0) + weight * float(value)
         rows += weight
-    return {name: value / rows for name, value in sums.items()}
+    found = {name: value / rows for name, value in sums.items()}
+    summarize = registry.find("jaxvision.runs.evaluate", run.recipe.name).summarize
+    return found if summarize is None else summarize(run.recipe.config, found)
 
 
 def export(
@@ -270,17 +281,15 @@ def export(
                 f"{where}: `platforms` must be among {known}, got {platform!r}"
             )
     recipe, state = run.recipe, run.state
-    if not (isinstance(state, Mapping) and {"params", "statistics"} <= state.keys()):
+    if not holds_network(state):
         raise RunError(
             f"{where}: {recipe.name!r} must have one network, with `params` and "
             "`statistics`, got a state of another form"
         )
     system = registry.find(where, recipe.name)
-    graph, _, _ = split(nnx.eval_shape(lambda: recipe.network(rngs=nnx.Rngs(0))))
 
     def run_network(*inputs: Any) -> Any:
-        model = nnx.merge(graph, state["params"], state["statistics"], copy=True)
-        model.eval()
+        model = network_of(recipe, state)
         return system.predict(recipe.config, model, *inputs)
 
     shapes = [
@@ -327,29 +336,29 @@ def _plain(config: Any) -> Any:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def _claim(folder: Path, description: dict[str, Any]) -> None:
-    """Writes what a folder is for, or finds that it is for the same.
-
-    Raises:
-        RunError: it is for something else.
-    """
+def _check_claim(folder: Path, description: dict[str, Any]) -> None:
+    """Raises RunError for a folder that holds another run."""
     path = folder / RECIPE
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text("utf-8"))
-        except ValueError as error:
-            raise RunError(
-                f"jaxvision.runs.train: cannot read {path}: {error}"
-            ) from error
-        apart = _differences(before, description)
-        if apart:
-            raise RunError(
-                f"jaxvision.runs.train: {folder} must be new or hold this run, got one "
-                f"that differs in {', '.join(apart)}"
-            )
+    if not path.is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RunError(f"jaxvision.runs.train: cannot read {path}: {error}") from error
+    apart = _differences(before, description)
+    if apart:
+        raise RunError(
+            f"jaxvision.runs.train: {folder} must be new or hold this run, got one "
+            f"that differs in {', '.join(apart)}"
+        )
+
+
+def _claim(folder: Path, description: dict[str, Any]) -> None:
+    """Writes what a folder is for, unless it is for that already."""
+    if not (folder / RECIPE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(description, indent=2) + "\n"
+        (folder / RECIPE).write_text(text, encoding="utf-8")
 
 
 def _differences(a: Any, b: Any, name: str = "") -> list[str]:

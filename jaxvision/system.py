@@ -12,6 +12,25 @@ import numpy as np
 from flax import nnx
 
 from jaxcore.training import Task
+from jaxvision import weights
+
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def random_rows(
+    recipe: Any, state: Any, arrays: Arrays, holdout: float, seed: int
+) -> tuple[Arrays, Arrays]:
+    """Returns rows to train on, and a share of them at random to evaluate on."""
+    del recipe, state
+    total = len(next(iter(arrays.values())))
+    order = np.random.default_rng([seed, 1]).permutation(total)
+    held = round(holdout * total)
+    first, second = np.sort(order[held:]), np.sort(order[:held])
+    return (
+        {name: np.asarray(values)[first] for name, values in arrays.items()},
+        {name: np.asarray(values)[second] for name, values in arrays.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,14 @@ class System:
             where there is no such reader.
         apply: `(recipe, network, *inputs) -> outputs`, what a trained network is used
             for, with the preparation of the inputs; by default the network alone.
+        load: `(network, path, *, source, partial) -> weights.Loaded`, how a network
+            starts from a file of weights.
+        prepare: `(recipe, state, arrays) -> arrays` before rows are held out, `state`
+            that of the start, or None without weights.
+        divide: `(recipe, state, arrays, holdout, seed) -> (shown, hidden)`, arrays to
+            train on and to evaluate on; by default rows at random.
+        summarize: `(recipe, metrics) -> metrics`, what is computed from the means that
+            an evaluation found.
         figures: what comes out here, by the names of `paper_figures`, where it is the
             same quantity; text, or a function that finds it.
     """
@@ -50,6 +77,10 @@ class System:
     paper_figures: Mapping[str, str]
     read: Callable[[Any, Path, str], dict[str, np.ndarray]] | None = None
     apply: Callable[..., Any] | None = None
+    load: Callable[..., weights.Loaded] = weights.load_weights
+    prepare: Callable[[Any, Any, Arrays], Arrays] | None = None
+    divide: Callable[..., tuple[Arrays, Arrays]] = random_rows
+    summarize: Callable[[Any, dict[str, float]], dict[str, float]] | None = None
     figures: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
 
     def predict(self, recipe: Any, network: nnx.Module, *inputs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,8 @@ def network_task(
     optimizer: optax.GradientTransformation,
     loss: Loss,
     evaluate: Evaluate,
+    *,
+    trained: Sequence[str] | None = None,
 ) -> Task:
     """Returns the task whose state is a dict of params, statistics and optimizer.
 
@@ -37,32 +39,42 @@ def network_task(
         evaluate: `(network, batch) -> metrics`, one number per row each, with the
             network in evaluation. Rows that an entry `"mask"` of the batch marks as
             padding do not count.
+        trained: parts of the network, by name, whose parameters are trained; default
+            all. The others have no gradient and no place in the optimizer's state.
 
     The task refuses padded batches in training: moments of a batch cannot leave out
     padding.
     """
     graph, _, _ = split(nnx.eval_shape(build, jax.random.key(0)))
 
+    def chosen(params):
+        if trained is None:
+            return params
+        return {name: params[name] for name in trained}
+
     def init(key):
         _, params, statistics = split(build(key))
-        state = optimizer.init(params)
+        state = optimizer.init(chosen(params))
         return {"params": params, "statistics": statistics, "optimizer": state}
 
     def step(state, batch, key):
         refuse_padding(owner, batch)
 
-        def total(params, batch, key):
+        def total(part, batch, key):
+            params = part if trained is None else {**state["params"], **part}
             model = nnx.merge(graph, params, state["statistics"], copy=True)
             model.train()
             value, metrics = loss(model, batch, key)
             return value, (dict(metrics), statistics_of(model))
 
         (value, (metrics, statistics)), slope = value_and_grad(total, has_aux=True)(
-            state["params"], batch, key
+            chosen(state["params"]), batch, key
         )
-        updates, memory = optimizer.update(slope, state["optimizer"], state["params"])
+        part = chosen(state["params"])
+        updates, memory = optimizer.update(slope, state["optimizer"], part)
+        part = optax.apply_updates(part, updates)
         return {
-            "params": optax.apply_updates(state["params"], updates),
+            "params": part if trained is None else {**state["params"], **part},
             "statistics": statistics,
             "optimizer": memory,
         }, {"loss": value, **metrics}
