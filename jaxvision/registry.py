@@ -25,6 +25,7 @@ SYSTEMS: dict[str, str] = {
     "beta_sigma_vae": "jaxvision.recipes.beta_sigma_vae",
     "hinge_rlc_gan": "jaxvision.recipes.hinge_rlc_gan",
     "lung_ssfnet": "jaxvision.recipes.lung_ssfnet",
+    "ripeness_vit": "jaxvision.recipes.ripeness_vit",
 }
 
 
