@@ -48,13 +48,59 @@ def beta_sigma_vae(results: Results) -> str:
     return "\n".join([*_markdown(header, lines), "", caption])
 
 
+def ripeness_vit(results: Results) -> str:
+    """Returns one row per task, model and augmentation: accuracy over the seeds."""
+    result = results["ripeness_vit"]
+    groups: dict[tuple[str, str, bool], list[Row]] = {}
+    first = {r["part"]: r for r in result["rows"] if r["kind"] == "pretext"}
+    for row in result["rows"]:
+        if row["kind"] == "model":
+            key = (row["part"], row["model"], row["augmented"])
+            groups.setdefault(key, []).append(row)
+    lines = [
+        (
+            part,
+            model,
+            "yes" if augmented else "no",
+            _spread([{"points": 100 * r["accuracy"]} for r in rows], "points", 1),
+            f"{100 * rows[0]['train_accuracy']:.1f}",
+            rows[0]["steps"],
+        )
+        for (part, model, augmented), rows in groups.items()
+    ]
+    header = ("task", "encoder", "augmented", "test accuracy", "training", "steps")
+    reached = ", ".join(
+        f"{100 * r['accuracy']:.1f} % of new images in {r['classes']} classes ({part})"
+        for part, r in first.items()
+    )
+    counts = ", ".join(
+        f"{len(next(v for k, v in groups.items() if k[0] == part))} ({part})"
+        for part in first
+    )
+    caption = (
+        f"Percent, medians over the seeds, {counts}, in brackets the extremes; the "
+        f"training accuracy of the last steps. The encoder's first task: {reached}. "
+        f"{_setting(result)}"
+    )
+    return "\n".join([*_markdown(header, lines), "", caption])
+
+
+def ripeness_vit_claims(results: Results) -> str:
+    """Returns what was expected of those figures and what came out."""
+    return _claims(results["ripeness_vit"])
+
+
 def beta_sigma_claims(results: Results) -> str:
     """Returns what was expected of those figures and what came out."""
-    rows = [r for r in results["beta_sigma_vae"]["rows"] if r["kind"] == "verdict"]
+    return _claims(results["beta_sigma_vae"])
+
+
+def _claims(result: Row, figure: str = "found") -> str:
+    rows = [r for r in result["rows"] if r["kind"] == "verdict"]
     lines = [
         (row["what"], row["figure"], "yes" if row["holds"] else "no") for row in rows
     ]
-    return "\n".join(_markdown(("expected", "found", "holds"), lines))
+    return "\n".join(_markdown(("expected", figure, "holds"), lines))
 
 
 GANS = {
@@ -104,11 +150,7 @@ def gan_ring(results: Results) -> str:
 
 def gan_claims(results: Results) -> str:
     """Returns what was expected of the ring and what came out, seed by seed."""
-    rows = [r for r in results["hinge_rlc_gan"]["rows"] if r["kind"] == "verdict"]
-    lines = [
-        (row["what"], row["figure"], "yes" if row["holds"] else "no") for row in rows
-    ]
-    return "\n".join(_markdown(("expected", "difference", "holds"), lines))
+    return _claims(results["hinge_rlc_gan"], "difference")
 
 
 def gan_digits(results: Results) -> str:
@@ -178,4 +220,6 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "gan_ring": gan_ring,
     "gan_claims": gan_claims,
     "gan_digits": gan_digits,
+    "ripeness_vit": ripeness_vit,
+    "ripeness_vit_claims": ripeness_vit_claims,
 }
