@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
+import numpy as np
 import tyro
 from flax import nnx
 from rich.console import Console
@@ -277,7 +278,7 @@ def _train(command: Train) -> int:
     rows = [("images", f"{count}"), ("steps", f"{result.step}")]
     if result.resumed:
         rows.append(("went on from step", f"{result.resumed}"))
-    rows += [(name, f"{float(v):.6g}") for name, v in result.metrics.items()]
+    rows += [(name, _number(value)) for name, value in result.metrics.items()]
     _print(("", ""), [*rows, ("written to", str(command.out))])
     return OK
 
@@ -291,9 +292,16 @@ def _evaluate(command: Evaluate) -> int:
     if command.json:
         print(json.dumps({"step": run.step, **found}))
         return OK
-    rows = [(name, f"{value:.6g}") for name, value in found.items()]
+    rows = [(name, _number(value)) for name, value in found.items()]
     _print(("metric", "value"), [("step", str(run.step)), *rows])
     return OK
+
+
+def _number(value: Any) -> str:
+    """Returns a metric as text, of an array its shape."""
+    if np.ndim(value) == 0:
+        return f"{float(value):.6g}"
+    return " x ".join(map(str, np.shape(value))) + " numbers, see --json and the log"
 
 
 def _export(command: Export) -> int:

@@ -24,6 +24,7 @@ from jaxvision.system import System
 SYSTEMS: dict[str, str] = {
     "beta_sigma_vae": "jaxvision.recipes.beta_sigma_vae",
     "hinge_rlc_gan": "jaxvision.recipes.hinge_rlc_gan",
+    "fedrewind": "jaxvision.recipes.fedrewind",
     "lung_ssfnet": "jaxvision.recipes.lung_ssfnet",
     "ripeness_vit": "jaxvision.recipes.ripeness_vit",
 }

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.flax import load_file
 from safetensors.numpy import save_file
 
-from jaxcore.training import ArrayBatches, Checkpoint, Log, Result, fit
+from jaxcore.training import ArrayBatches, Batches, Checkpoint, Log, Result, fit
 from jaxcore.training.ema import Ema
 from jaxvision import registry
 from jaxvision.starts import divided, holds_network, network_of, start
@@ -37,11 +37,12 @@ class RunError(ValueError):
 
 
 class Run(NamedTuple):
-    """A finished run: its recipe, its state, and the steps it took."""
+    """A finished run: its recipe, its state, the steps it took, its seed."""
 
     recipe: registry.Recipe
     state: Any
     step: int
+    seed: int = 0
 
 
 def configured(
@@ -104,7 +105,7 @@ def train(
     """
     where, folder = "jaxvision.runs.train", Path(folder)
     check_holdout(where, holdout)
-    key, batch_size = jax.random.key(seed), recipe.config.batch_size
+    key = jax.random.key(seed)
     description = {
         "format": FORMAT,
         "system": recipe.name,
@@ -117,24 +118,15 @@ def train(
         description["weights"] = {"path": str(weights), "source": source}
     _check_claim(folder, description)
     state = start(recipe, weights, key=key, source=source, partial=partial)
-    shown, hidden = divided(recipe, state, arrays, holdout, seed)
-    rows, held = (len(next(iter(part.values()))) for part in (shown, hidden))
-    if rows < batch_size:
-        raise ValueError(
-            f"{where}: `arrays` must have at least {batch_size} rows to train on, a "
-            f"batch, got {rows}"
-        )
+    batches, held_out = _batches(where, recipe, state, arrays, holdout, seed)
     _claim(folder, description)
     last = recipe.config.steps if steps is None else steps
     evaluation: dict[str, Any] = {}
-    if held:
+    if held_out is not None:
         evaluation = {
             "evaluate_every": evaluate_every or last,
-            "evaluate_on": ArrayBatches(
-                hidden, min(batch_size, held), shuffle=False, last="pad"
-            ),
+            "evaluate_on": held_out,
         }
-    batches: Any = ArrayBatches(shown, batch_size, seed=seed, last="drop")
     result = fit(
         recipe.task(),
         batches,
@@ -152,6 +144,40 @@ def train(
         average = given if isinstance(given, Ema) else Ema(given)
         _save(folder / EMA, average.into_state(result.state, result.ema), result.step)
     return result
+
+
+def _batches(
+    where: str,
+    recipe: registry.Recipe,
+    state: Any,
+    arrays: Mapping[str, np.ndarray],
+    holdout: float,
+    seed: int,
+) -> tuple[Batches, Batches | None]:
+    """Returns what to train on and what to evaluate on."""
+    system = registry.find(where, recipe.name)
+    if system.batches is not None:
+        if holdout:
+            raise ValueError(
+                f"{where}: `holdout` must be 0 for {recipe.name!r}, whose recipe says "
+                f"what is held out, got {holdout}"
+            )
+        return system.batches(recipe.config, arrays, seed)
+    batch_size = recipe.config.batch_size
+    shown, hidden = divided(recipe, state, arrays, holdout, seed)
+    rows, held = (len(next(iter(part.values()))) for part in (shown, hidden))
+    if rows < batch_size:
+        raise ValueError(
+            f"{where}: `arrays` must have at least {batch_size} rows to train on, a "
+            f"batch, got {rows}"
+        )
+    batches: Any = ArrayBatches(shown, batch_size, seed=seed, last="drop")
+    if not held:
+        return batches, None
+    held_out: Any = ArrayBatches(
+        hidden, min(batch_size, held), shuffle=False, last="pad"
+    )
+    return batches, held_out
 
 
 def check_holdout(where: str, holdout: float) -> None:
@@ -175,6 +201,7 @@ def load(folder: str | Path, *, ema: bool = False) -> Run:
         description = json.loads((folder / RECIPE).read_text("utf-8"))
         recipe = registry.recipe(description["system"], preset=description["preset"])
         recipe = configured(recipe, description["config"], where)
+        seed = description["seed"]
     except FileNotFoundError:
         raise RunError(f"{where}: {folder} must hold a run, got no {RECIPE}") from None
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -203,39 +230,57 @@ def load(folder: str | Path, *, ema: bool = False) -> Run:
             f"{', '.join(apart[:5])}"
         )
     leaves = [jnp.asarray(arrays[name], leaf.dtype) for name, leaf in wanted.items()]
-    return Run(recipe, jax.tree.unflatten(jax.tree.structure(shapes), leaves), step)
+    state = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+    return Run(recipe, state, step, seed)
 
 
 def evaluate(
     run: Run, arrays: Mapping[str, np.ndarray], *, batch_size: int | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Returns the metrics of a run's task on arrays, means over their rows.
 
     What the system computes from such means, as recall of a class, comes after them.
+    Numbers, and lists where a metric is an array. A system with batches of its own is
+    evaluated on the part that these hold out.
 
     Raises:
-        RunError: the task has nothing to evaluate.
+        RunError: the task has nothing to evaluate, or `batch_size` is given where the
+            system has batches of its own.
     """
+    where, name = "jaxvision.runs.evaluate", run.recipe.name
     task = run.recipe.task()
     if task.evaluate is None:
         raise RunError(
-            f"jaxvision.runs.evaluate: {run.recipe.name!r} must have metrics to "
-            "evaluate, got a task without"
+            f"{where}: {name!r} must have metrics to evaluate, got a task without"
         )
-    count = len(next(iter(arrays.values())))
-    size = min(batch_size or run.recipe.config.batch_size, count)
-    batches = ArrayBatches(dict(arrays), size, shuffle=False, last="pad")
+    system = registry.find(where, name)
+    batches: Any
+    if system.batches is not None:
+        if batch_size is not None:
+            raise RunError(
+                f"{where}: `batch_size` must be left alone for {name!r}, whose batches "
+                f"are its own, got {batch_size}"
+            )
+        _, batches = system.batches(run.recipe.config, arrays, run.seed)
+    else:
+        count = len(next(iter(arrays.values())))
+        size = min(batch_size or run.recipe.config.batch_size, count)
+        batches = ArrayBatches(dict(arrays), size, shuffle=False, last="pad")
     step, rows = jax.jit(task.evaluate), 0.0
-    sums: dict[str, float] = {}
+    sums: dict[str, Any] = {}
     for i in range(batches.num_batches or 0):
-        batch = batches.read(i, slice(0, size))
-        weight = float(batch["mask"].sum())
-        for name, value in step(run.state, batch).items():
-            sums[name] = sums.get(name, 0.0) + weight * float(value)
+        batch = batches.read(i, slice(0, batches.batch_size))
+        weight = float(batch["mask"].sum()) if "mask" in batch else 1.0
+        for metric, value in step(run.state, batch).items():
+            part = weight * np.asarray(value, np.float64)
+            sums[metric] = sums.get(metric, 0.0) + part
         rows += weight
-    found = {name: value / rows for name, value in sums.items()}
-    summarize = registry.find("jaxvision.runs.evaluate", run.recipe.name).summarize
-    return found if summarize is None else summarize(run.recipe.config, found)
+    found = {metric: (value / rows).tolist() for metric, value in sums.items()}
+    return (
+        found
+        if system.summarize is None
+        else system.summarize(run.recipe.config, found)
+    )
 
 
 def export(

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxcore.training import Task
+from jaxcore.training import Batches, Task
 from jaxvision import weights
 
 
@@ -62,6 +62,9 @@ class System:
             train on and to evaluate on; by default rows at random.
         summarize: `(recipe, metrics) -> metrics`, what is computed from the means that
             an evaluation found.
+        batches: `(recipe, arrays, seed) -> (batches, evaluate_on)` of
+            `jaxcore.training.fit`, where a step takes something else than shuffled rows
+            of the arrays; then the recipe says what is held out.
         figures: what comes out here, by the names of `paper_figures`, where it is the
             same quantity; text, or a function that finds it.
     """
@@ -81,6 +84,7 @@ class System:
     prepare: Callable[[Any, Any, Arrays], Arrays] | None = None
     divide: Callable[..., tuple[Arrays, Arrays]] = random_rows
     summarize: Callable[[Any, dict[str, float]], dict[str, float]] | None = None
+    batches: Callable[[Any, Any, int], tuple[Batches, Batches]] | None = None
     figures: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
 
     def predict(self, recipe: Any, network: nnx.Module, *inputs: Any) -> Any:

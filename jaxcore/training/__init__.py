@@ -23,6 +23,7 @@ from jaxcore.training.parallel import masked_mean as masked_mean
 from jaxcore.training.parallel import mean_over_devices as mean_over_devices
 from jaxcore.training.parallel import row_keys as row_keys
 from jaxcore.training.parallel import shared_key as shared_key
+from jaxcore.training.parallel import split_over_devices as split_over_devices
 from jaxcore.training.task import Interrupted as Interrupted
 from jaxcore.training.task import NonFiniteError as NonFiniteError
 from jaxcore.training.task import Progress as Progress
@@ -34,7 +35,7 @@ from jaxcore.training.task import Task as Task
 __all__ = [
     "Task", "fit", "Result", "Progress",
     "value_and_grad", "mean_over_devices", "masked_mean", "batch_moments",
-    "row_keys", "shared_key", "device_key", "axis_name",
+    "row_keys", "shared_key", "device_key", "axis_name", "split_over_devices",
     "Batches", "ArrayBatches", "FunctionBatches",
     "Ema", "Checkpoint", "Log", "runs", "read_log",
     "Interrupted", "NonFiniteError", "StorageError", "CheckpointError",

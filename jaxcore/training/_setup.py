@@ -186,7 +186,8 @@ class Evaluator:
         if self.source is not None:
             rows = read(self.source, 0, self.layout)
             batch = batch_structs("evaluate_on", rows, self.source, self.layout)
-        found, _ = jax.eval_shape(weighted, jax.eval_shape(raw, template), batch)
+        with self.layout.splitting():
+            found, _ = jax.eval_shape(weighted, jax.eval_shape(raw, template), batch)
         settings = options.checkpoint
         name = (settings.metric if settings else None) or ""
         prefix, _, metric = name.partition("/")
@@ -214,7 +215,8 @@ class Evaluator:
                 rows = read(source, i, self.layout)
                 batch = self.layout.place(rows, source.axes, stacked=False)
             for prefix, state in states.items():
-                metrics, weight = self._run(state, batch)
+                with self.layout.splitting():
+                    metrics, weight = self._run(state, batch)
                 share = float(weight)
                 for name, value in metrics.items():
                     value = share * np.asarray(value, np.float64)

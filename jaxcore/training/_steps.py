@@ -162,7 +162,7 @@ def check_step(plan: Plan, batch: Any, key: Any) -> Any:
         arguments = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments
         )
-    with settings(plan.settings):
+    with settings(plan.settings), plan.layout.splitting():
         state, metrics = jax.eval_shape(run, *arguments)
     difference = first_difference(plan.template, state)
     if difference is not None:

@@ -8,6 +8,7 @@ one is never taken for the other.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -60,6 +61,33 @@ def mean_over_devices(tree: Any) -> Any:
 def _floating(x: Any) -> Array:
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
+
+
+# The mesh over which a compiled step or evaluation is split, where there is one. It is
+# part of JAX's compilation key, as `gradients.settings` is.
+_mesh = jax.make_user_context(None)
+
+
+def split_over_devices(tree: Any) -> Any:
+    """Returns the tree with the first axis of every leaf split over the devices.
+
+    For steps that compute something for each entry of an axis, with a `jax.vmap` over
+    it: under `parallel="sharded"` each device then computes its own entries, also where
+    they come from a replicated state. On one device, under `pmap` and outside of `fit`
+    it changes nothing.
+
+    Args:
+        tree: leaves whose first axis the number of devices divides.
+
+    Example:
+        >>> split_over_devices({"w": jax.numpy.ones(4)})["w"].shape
+        (4,)
+    """
+    mesh = _mesh.value
+    if mesh is None:
+        return tree
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    return jax.tree.map(lambda x: lax.with_sharding_constraint(x, sharding), tree)
 
 
 def masked_mean(
@@ -313,7 +341,13 @@ class Layout:
         the prefix `axes`.
         """
         if not self.pmapped:
-            return jax.jit(steps, out_shardings=self.replicated)
+            run = jax.jit(steps, out_shardings=self.replicated)
+
+            def placed(*arguments):
+                with self.splitting():
+                    return run(*arguments)
+
+            return placed
 
         def local(index, *arguments):
             del index  # pmap needs one argument to map over
@@ -334,6 +368,12 @@ class Layout:
             return self._to_global(mapped(index, carry, root, batches, *scalars))
 
         return call
+
+    def splitting(self) -> Any:
+        """Returns the context in which `split_over_devices` means these devices."""
+        if self.pmapped or len(self.devices) == 1:
+            return contextlib.nullcontext()
+        return _mesh(self.mesh)
 
     def _to_local(self, tree: Any) -> Any:
         if not self.several:

@@ -19,6 +19,11 @@ from jaxvision.data.files import read_npz as read_npz
 from jaxvision.data.folders import DataError as DataError
 from jaxvision.data.folders import read_image_folder as read_image_folder
 from jaxvision.data.folders import read_segmentation_folder as read_segmentation_folder
+from jaxvision.data.partition import partition_dirichlet as partition_dirichlet
+from jaxvision.data.partition import partition_iid as partition_iid
+from jaxvision.data.partition import split_local as split_local
+from jaxvision.data.partition import stack_nodes as stack_nodes
+from jaxvision.data.partition import task_schedule as task_schedule
 from jaxvision.data.splits import stratified_split as stratified_split
 from jaxvision.data.synthetic import synthetic_gaussians as synthetic_gaussians
 from jaxvision.data.synthetic import synthetic_rings as synthetic_rings
@@ -31,5 +36,7 @@ __all__ = [
     "synthetic_rings", "synthetic_gaussians", "synthetic_fruit",
     "stratified_split", "balance_classes",
     "standardize", "normalize", "flip", "shift_crop", "affine", "distort",
+    "partition_dirichlet", "partition_iid", "split_local", "stack_nodes",
+    "task_schedule",
     "brightness", "gamma", "noise", "blur",
 ]  # fmt: skip

@@ -59,7 +59,7 @@ def read_mnist(folder: str | Path, *, split: str = "train") -> dict[str, np.ndar
 
     Args:
         folder: with `train-images-idx3-ubyte` and so on, gzipped or not.
-        split: `"train"` or `"test"`.
+        split: `"train"`, `"test"`, or `"all"`, one after the other.
 
     Returns:
         `"image"` (n, 28, 28, 1) float32 in [0, 1] and `"label"` (n,) int32.
@@ -70,8 +70,9 @@ def read_mnist(folder: str | Path, *, split: str = "train") -> dict[str, np.ndar
     """
     where = "jaxvision.data.read_mnist"
     names = {"train": "train", "test": "t10k"}
-    if split not in names:
-        raise ValueError(f"{where}: `split` must be 'train' or 'test', got {split!r}")
+    _check_split(where, split)
+    if split == "all":
+        return _joined([read_mnist(folder, split=part) for part in names])
     arrays = []
     for part, rank in (("images", 3), ("labels", 1)):
         stem = f"{names[split]}-{part}-idx{rank}-ubyte"
@@ -108,7 +109,7 @@ def read_cifar(
 
     Args:
         path: of one `.bin` file, or of the folder with all of them.
-        split: `"train"` or `"test"`, for a folder.
+        split: `"train"`, `"test"`, or `"all"`, one after the other; for a folder.
         kind: `"cifar10"` or `"cifar100"` (fine labels).
 
     Returns:
@@ -119,12 +120,14 @@ def read_cifar(
         ValueError: an unknown split or kind.
     """
     where, path = "jaxvision.data.read_cifar", Path(path)
-    if split not in ("train", "test"):
-        raise ValueError(f"{where}: `split` must be 'train' or 'test', got {split!r}")
+    _check_split(where, split)
     if kind not in CIFAR:
         raise ValueError(f"{where}: `kind` must be one of {tuple(CIFAR)}, got {kind!r}")
     files = [path]
     if path.is_dir() or not path.suffix:
+        if split == "all":
+            both = ("train", "test")
+            return _joined([read_cifar(path, split=part, kind=kind) for part in both])
         if kind == "cifar100":
             names = [f"{split}.bin"]
         elif split == "train":
@@ -159,19 +162,36 @@ def read_cifar(
     }
 
 
+def _check_split(where: str, split: str) -> None:
+    if split not in ("train", "test", "all"):
+        raise ValueError(
+            f"{where}: `split` must be 'train', 'test' or 'all', got {split!r}"
+        )
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def read_images(
-    path: str | Path, size: int, *, channels: int, damaged: str = "raise"
+    path: str | Path,
+    size: int,
+    *,
+    channels: int,
+    split: str = "train",
+    damaged: str = "raise",
 ) -> dict[str, np.ndarray]:
     """Returns images, and labels where there are any, whatever form they are in.
 
     An npz file (`read_npz`), a folder with MNIST's training files (`read_mnist`) or
-    with CIFAR-10's (`read_cifar`), or a folder of images (`read_image_folder`). Only
-    the last are resized.
+    with those of CIFAR-10 or CIFAR-100 (`read_cifar`), or a folder of images
+    (`read_image_folder`). Only the last are resized.
 
     Args:
         path: of the file or folder.
         size: side of the images.
         channels: of the images.
+        split: of MNIST and CIFAR.
         damaged: of `read_image_folder`.
 
     Raises:
@@ -181,9 +201,11 @@ def read_images(
     if path.is_file():
         found = read_npz(path)
     elif any(path.glob("train-images*")):
-        found = read_mnist(path)
+        found = read_mnist(path, split=split)
     elif (path / "data_batch_1.bin").is_file():
-        found = read_cifar(path)
+        found = read_cifar(path, split=split)
+    elif (path / "train.bin").is_file():
+        found = read_cifar(path, split=split, kind="cifar100")
     else:
         return read_image_folder(path, size, channels=channels, damaged=damaged)
     shape = (size, size, channels)

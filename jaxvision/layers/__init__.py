@@ -16,9 +16,12 @@ from jaxvision.layers.frequency_fusion import SSFBlock as SSFBlock
 from jaxvision.layers.normalization import BatchNorm as BatchNorm
 from jaxvision.layers.normalization import ConditionalBatchNorm as ConditionalBatchNorm
 from jaxvision.layers.normalization import InstanceNorm as InstanceNorm
+from jaxvision.layers.normalization import counted_rows as counted_rows
 from jaxvision.layers.parameters import count_parameters as count_parameters
 from jaxvision.layers.parameters import split as split
 from jaxvision.layers.parameters import statistics_of as statistics_of
+from jaxvision.layers.perceptron import Perceptron as Perceptron
+from jaxvision.layers.perceptron import linear as linear
 from jaxvision.layers.residual import BasicBlock as BasicBlock
 from jaxvision.layers.residual import Bottleneck as Bottleneck
 from jaxvision.layers.resize import average_pool as average_pool
@@ -42,6 +45,7 @@ from jaxvision.layers.vit import resize_positions as resize_positions
 __all__ = [
     "conv", "ConvNormActivation", "ConvTranspose", "GroupedConv",
     "BatchNorm", "ConditionalBatchNorm", "InstanceNorm", "SpectralNorm", "dropout",
+    "counted_rows", "linear", "Perceptron",
     "resize_bilinear", "resize_bicubic", "upsample_nearest", "average_pool",
     "BasicBlock", "Bottleneck", "ResNet",
     "ConvPair", "UNetEncoder", "UNetDecoderStage",

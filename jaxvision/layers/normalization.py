@@ -5,13 +5,16 @@ Over the batch with one scale and bias, or with those of each row's class.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jaxcore.training import axis_name, batch_moments
+from jaxcore.training import axis_name, batch_moments, mean_over_devices
 from jaxvision.layers._checks import class_labels, positive
 
 
@@ -24,6 +27,7 @@ class BatchNorm(nnx.Module):
         running = momentum * running + (1 - momentum) * (m, v n / (n - 1)),
 
     where `n` numbers went into a moment. In evaluation the running moments are used.
+    Rows that only fill a batch are left out of moments and `n` by `counted_rows`.
     `model.train()` and `model.eval()` switch; a new layer trains. Moments are computed
     in float32 at least. The unbiased running variance is PyTorch's convention
     (momentum 0.9 here is 0.1 there).
@@ -61,17 +65,22 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.ones(channels))
         self.momentum, self.epsilon = momentum, epsilon
         self.use_running_average = False
+        self.counts: Array | None = None  # of the rows, see `counted_rows`
 
     def __call__(self, x: Float[Array, "b *rest c"]) -> Float[Array, "b *rest c"]:
         """Returns the normalized maps, of the dtype of `x`."""
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
-            mean, variance = batch_moments(wide)
+            mean, variance = batch_moments(wide, self.counts)
             name = axis_name()
             devices = 1 if name is None else lax.axis_size(name)
-            count = devices * int(np.prod(x.shape[:-1], dtype=np.int64))
-            self._follow(mean, variance * (count / max(count - 1, 1)))
+            rows = x.shape[0]
+            if self.counts is not None:
+                rows = mean_over_devices(jnp.sum(self.counts))
+            count = rows * (devices * int(np.prod(x.shape[1:-1], dtype=np.int64)))
+            most = max if self.counts is None else jnp.maximum
+            self._follow(mean, variance * (count / most(count - 1, 1)))
         factor = lax.rsqrt(variance + self.epsilon)
         if self.scale is not None:
             factor = factor * self.scale[...]
@@ -157,6 +166,34 @@ class ConditionalBatchNorm(nnx.Module):
         wide = self.norm(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
         out = wide * scale.reshape(shape) + bias.reshape(shape)
         return out.astype(x.dtype)
+
+
+@contextlib.contextmanager
+def counted_rows(model: nnx.Module, counts: Float[Array, " b"]) -> Iterator[None]:
+    """Within it, each `BatchNorm` of a network counts rows by a mask, in training.
+
+    A batch that is filled up with rows that do not count then has the moments of those
+    that do.
+
+    Args:
+        model: a network, inside the function that is traced.
+        counts: (B,), 1 for rows that count and 0 for the others.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> norm = BatchNorm(1)
+        >>> with counted_rows(norm, jnp.array([1.0, 1.0, 0.0])):
+        ...     norm(jnp.array([[1.0], [3.0], [9.0]])).round(1)[:2].tolist()
+        [[-1.0], [1.0]]
+    """
+    norms = [m for _, m in nnx.iter_modules(model) if isinstance(m, BatchNorm)]
+    for norm in norms:
+        norm.counts = counts
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.counts = None
 
 
 class InstanceNorm(nnx.Module):

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from jaxvision.layers._checks import images, positive
 from jaxvision.layers.convolution import ConvNormActivation
-from jaxvision.layers.initialization import he_fan_out, uniform_bias, uniform_fan_in
+from jaxvision.layers.initialization import he_fan_out
+from jaxvision.layers.perceptron import linear
 from jaxvision.layers.residual import BasicBlock, Bottleneck
 
 
@@ -94,17 +95,7 @@ class ResNet(nnx.Module):
             stages.append(nnx.List(blocks))
         self.blocks = nnx.List(stages)
         self.channels = tuple(width * 2**i * block.expansion for i in range(4))
-        self.head = (
-            nnx.Linear(
-                channels,
-                num_classes,
-                kernel_init=uniform_fan_in,
-                bias_init=uniform_bias(channels),
-                rngs=rngs,
-            )
-            if num_classes
-            else None
-        )
+        self.head = linear(channels, num_classes, rngs=rngs) if num_classes else None
 
     def stages(self, x: Float[Array, "b h w c"]) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Returns the maps of the four stages, at 1/4, 1/8, 1/16 and 1/32 of the size.

@@ -8,6 +8,9 @@ from jaxvision.metrics.confusion import iou as iou
 from jaxvision.metrics.confusion import mean_over as mean_over
 from jaxvision.metrics.confusion import precision as precision
 from jaxvision.metrics.confusion import recall as recall
+from jaxvision.metrics.federated import federated_accuracy as federated_accuracy
+from jaxvision.metrics.federated import federated_forgetting as federated_forgetting
+from jaxvision.metrics.federated import personalized_accuracy as personalized_accuracy
 from jaxvision.metrics.generative import ModeCoverage as ModeCoverage
 from jaxvision.metrics.generative import (
     distance_within_classes as distance_within_classes,
@@ -37,4 +40,5 @@ __all__ = [
     "frechet_distance", "frechet_distance_of_moments",
     "kernel_distance", "kernel_distance_over_subsets",
     "mode_coverage", "ModeCoverage", "kl_to_uniform", "distance_within_classes",
+    "federated_accuracy", "federated_forgetting", "personalized_accuracy",
 ]  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +15,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcore.training import row_keys
-from jaxvision.layers import BasicBlock, BatchNorm, ConvTranspose
+from jaxvision.layers import BasicBlock, BatchNorm, ConvTranspose, Perceptron, linear
 from jaxvision.layers._checks import images, positive
-from jaxvision.layers.initialization import uniform_bias, uniform_fan_in
 
 
 NETWORKS = ("residual", "perceptron")
@@ -106,8 +104,8 @@ class BetaSigmaVAE(nnx.Module):
         else:
             size = options.image_size**2 * options.in_channels
             widths = (size, *options.channels, 2 * options.latent)
-            self.encoder = _Perceptron(widths, rngs)
-            self.decoder = _Perceptron(
+            self.encoder = _perceptron(widths, rngs)
+            self.decoder = _perceptron(
                 (options.latent, *reversed(options.channels), size), rngs
             )
         self.options = options
@@ -167,14 +165,8 @@ class BetaSigmaVAE(nnx.Module):
         return self.decode(jax.random.normal(key, (n, self.options.latent)))
 
 
-def _linear(width: int, wide: int, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(
-        width,
-        wide,
-        kernel_init=uniform_fan_in,
-        bias_init=uniform_bias(width),
-        rngs=rngs,
-    )
+def _perceptron(widths: tuple[int, ...], rngs: nnx.Rngs) -> Perceptron:
+    return Perceptron(widths, activation=jax.nn.leaky_relu, rngs=rngs)
 
 
 def _block(width: int, wide: int, stride: int, rngs: nnx.Rngs) -> BasicBlock:
@@ -193,9 +185,9 @@ class _Encoder(nnx.Module):
             width = wide
         self.blocks = nnx.List(blocks)
         out = 2 * options.latent
-        self.first = _linear(width * options.sides[-1] ** 2, out, rngs)
+        self.first = linear(width * options.sides[-1] ** 2, out, rngs=rngs)
         self.norm = BatchNorm(out)
-        self.last = _linear(out, out, rngs)
+        self.last = linear(out, out, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b l"]:
         for block in self.blocks:
@@ -210,7 +202,7 @@ class _Decoder(nnx.Module):
     def __init__(self, options: BetaSigmaVAEOptions, rngs: nnx.Rngs):
         side, width = options.sides[-1], options.channels[-1]
         self.shape = (side, side, width)
-        self.first = _linear(options.latent, math.prod(self.shape), rngs)
+        self.first = linear(options.latent, math.prod(self.shape), rngs=rngs)
         self.norm = BatchNorm(math.prod(self.shape))
         self.block = _block(width, width, 1, rngs)
         ups, norms = [], []
@@ -239,15 +231,3 @@ class _Decoder(nnx.Module):
         for up, norm in zip(self.ups, self.norms, strict=True):
             x = jax.nn.leaky_relu(norm(up(x)))
         return self.last(x)
-
-
-class _Perceptron(nnx.Module):
-    """Linear layers with leaky ReLUs between them."""
-
-    def __init__(self, widths: tuple[int, ...], rngs: nnx.Rngs):
-        self.layers = nnx.List([_linear(a, b, rngs) for a, b in pairwise(widths)])
-
-    def __call__(self, x: Float[Array, "b n"]) -> Float[Array, "b m"]:
-        for layer in self.layers[:-1]:
-            x = jax.nn.leaky_relu(layer(x))
-        return self.layers[-1](x)

@@ -189,7 +189,12 @@ def test_mnist(tmp_path, rng):
     found = data.read_mnist(tmp_path)
     np.testing.assert_allclose(found["image"][..., 0], images / 255, rtol=1e-6)
     assert found["label"].tolist() == labels.tolist()
-    with pytest.raises(ValueError, match="must be 'train' or 'test', got 'val'"):
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(images[:2], 8))
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(labels[3:], 8))
+    both = data.read_images(tmp_path, 28, channels=1, split="all")
+    assert both["label"].tolist() == [*labels, *labels[3:]]
+    np.testing.assert_array_equal(both["image"][5:], found["image"][:2])
+    with pytest.raises(ValueError, match="must be 'train', 'test' or 'all', got 'val'"):
         data.read_mnist(tmp_path, split="val")
     compressed.write_bytes(gzip.compress(idx(labels[:3], 8)))
     with pytest.raises(data.DataError, match="as many labels as images, got 3 and 5"):
@@ -228,6 +233,10 @@ def test_cifar(kind, labels, tmp_path, rng):
     found = data.read_cifar(tmp_path, kind=kind)
     assert len(found["image"]) == (20 if kind == "cifar10" else 4)
     assert found["label"][:4].tolist() == rows[:, labels - 1].tolist()
+    rows[:3].tofile(tmp_path / ("test_batch.bin" if labels == 1 else "test.bin"))
+    both = data.read_images(tmp_path, 32, channels=3, split="all")
+    assert len(both["image"]) == len(found["image"]) + 3
+    assert both["label"][-3:].tolist() == rows[:3, labels - 1].tolist()
     # The second row's green pixel at row 3, column 4.
     value = rows[1, labels + 1024 + 3 * 32 + 4]
     assert found["image"][1, 3, 4, 1] == pytest.approx(value / 255)
@@ -236,7 +245,7 @@ def test_cifar(kind, labels, tmp_path, rng):
 def test_cifar_refuses(tmp_path):
     with pytest.raises(ValueError, match=r"`kind` must be one of .*got 'cifar'"):
         data.read_cifar(tmp_path, kind="cifar")
-    with pytest.raises(ValueError, match="`split` must be 'train' or 'test', got 'x'"):
+    with pytest.raises(ValueError, match="must be 'train', 'test' or 'all', got 'x'"):
         data.read_cifar(tmp_path, split="x")
     with pytest.raises(data.DataError, match=r"cannot read .*test_batch.bin"):
         data.read_cifar(tmp_path, split="test")

@@ -267,3 +267,25 @@ def test_one_of_several_devices():
     last = jax.devices()[-1]
     found = _simple.fit(1, devices=[last]).state["params"]["a"]
     assert found.devices() == {last}
+
+
+def test_entries_of_an_axis_are_split_over_devices():
+    """Each of four devices holds its own two of eight entries within the step."""
+    seen = []
+
+    def step(state, batch, key):
+        entries = training.split_over_devices(state * 2)
+        jax.debug.inspect_array_sharding(entries, callback=seen.append)
+        return jax.vmap(jnp.sin)(entries), {}
+
+    state = jnp.arange(8.0)
+    task = training.Task(lambda key: state, step)
+    for parallel, devices in (("sharded", 4), ("none", 1), ("pmap", 4)):
+        seen.clear()
+        found = training.fit(
+            task, None, 1, key=jax.random.key(0), parallel=parallel, devices=devices
+        )
+        np.testing.assert_allclose(found.state, jnp.sin(state * 2), rtol=1e-6)
+        if parallel == "sharded":
+            assert {s.shard_shape((8,)) for s in seen} == {(2,)}
+    np.testing.assert_array_equal(training.split_over_devices(state), state)
