@@ -1,5 +1,6 @@
 """Tables of the vision systems, as Markdown with a line on what their figures are."""
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,18 @@ from benchmarks._intervals import interval
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
+METHODS = {
+    "standalone": "no exchange",
+    "cwt": "ring",
+    "cwt_random": "ring, rewind to a random node",
+    "cwt_rewind": "ring, rewind to the previous node",
+    "rwt": "random",
+    "rwt_random": "random, rewind to a random node",
+    "rwt_rewind": "random, rewind to the previous node",
+    "fedavg": "FedAvg",
+    "fedavg_rewind": "FedAvg, rewind to a random node",
+    "joint": "one model on all data",
+}
 NAMES = {"constant": "constant variance", "bs": "optimal variance"}
 
 
@@ -192,6 +205,69 @@ def _interval(rows: Sequence[Row], name: str, digits: int) -> str:
     return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
+def fedrewind(results: Results) -> str:
+    """Returns one row per method: FA, FF and PFA at each alpha, steps."""
+    result = results["fedrewind"]
+    groups: dict[str, dict[float, list[Row]]] = {}
+    for row in result["rows"]:
+        if row["kind"] == "run":
+            found = groups.setdefault(row["method"], {})
+            found.setdefault(row["alpha"], []).append(row)
+    alphas = list(next(iter(groups.values())))
+    header = ["method"]
+    for alpha in alphas:
+        header += [f"FA, alpha {alpha:g}", "FF", "PFA", "steps"]
+    lines = [
+        [METHODS[method]]
+        + [
+            _mean(found[alpha], name, digits)
+            for alpha in alphas
+            for name, digits in (
+                ("fa", 1),
+                ("ff", 1),
+                ("pfa", 1),
+                ("gradient_steps", 0),
+            )
+        ]
+        for method, found in groups.items()
+    ]
+    seeds = len(next(iter(groups.values()))[alphas[0]])
+    caption = (
+        f"Percent, means over {seeds} partitions, in brackets standard deviations; "
+        "averages of the last five rounds, each model scored where it has just "
+        f"arrived. Steps are those of all nodes in all rounds. {_setting(result)}"
+    )
+    return "\n".join([*_markdown(header, lines), "", caption])
+
+
+def fedrewind_claims(results: Results) -> str:
+    """Returns what was expected of those figures and what came out."""
+    return _claims(results["fedrewind"])
+
+
+def fedrewind_speed(results: Results) -> str:
+    """Returns milliseconds of a round, by number of nodes and form."""
+    result = results["fedrewind_speed"]
+    forms = list(dict.fromkeys(row["form"] for row in result["rows"]))
+    times: dict[int, dict[str, float]] = {}
+    for row in result["rows"]:
+        times.setdefault(row["nodes"], {})[row["form"]] = row["seconds"]["median"]
+    lines = [
+        [count, *(f"{1e3 * found[form]:.1f}" for form in forms)]
+        for count, found in times.items()
+    ]
+    caption = f"Milliseconds of a round, medians. {_setting(result)}"
+    return "\n".join([*_markdown(("nodes", *forms), lines), "", caption])
+
+
+def _mean(rows: Sequence[Row], name: str, digits: int) -> str:
+    values = [row[name] for row in rows if name in row]
+    if not values:  # one model for all has no node of its own
+        return "–"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.{digits}f} ({deviation:.{digits}f})"
+
+
 def _spread(rows: Sequence[Row], name: str, digits: int) -> str:
     values = sorted(row[name] for row in rows)
     half = len(values) // 2
@@ -222,4 +298,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "gan_digits": gan_digits,
     "ripeness_vit": ripeness_vit,
     "ripeness_vit_claims": ripeness_vit_claims,
+    "fedrewind": fedrewind,
+    "fedrewind_claims": fedrewind_claims,
+    "fedrewind_speed": fedrewind_speed,
 }

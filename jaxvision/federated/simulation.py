@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import jax
@@ -193,21 +194,30 @@ def _train(
     epochs = jax.vmap(fold, (None, 0))(key, jnp.arange(protocol.epochs))
     by_node = jax.vmap(jax.vmap(fold, (0, None)), (None, 0))
     keys = by_node(epochs, jnp.arange(count))
-    losses, steps, first = jnp.zeros(count), jnp.zeros(count, jnp.int32), 0
-    for i, length in enumerate(protocol.phases):
-        if not length:
-            continue
-        if i == 1:  # the model at node j goes to node target[j] ...
-            models = send(models, inverse(target))
-        elif i == 2:  # ... and comes back
-            models = send(models, target)
-        now = keys[:, first : first + length]
+    ends = list(accumulate(protocol.phases, initial=0))
+
+    def phase(carry, now):
+        models, losses, steps = carry
+        route, first, last = now
         trained = _over_nodes(
-            partial(train_nodes, learner), (models, rows, valid, now), at_once
+            partial(train_nodes, learner, span=(first, last)),
+            (models if route is None else send(models, route), rows, valid, keys),
+            at_once,
         )
-        models, first = trained.model, first + length
-        losses = losses + trained.loss * length / protocol.epochs
-        steps = steps + trained.steps
+        losses = losses + trained.loss * (last - first) / protocol.epochs
+        return (trained.model, losses, steps + trained.steps), None
+
+    carry = (models, jnp.zeros(count), jnp.zeros(count, jnp.int32))
+    if protocol.phases[1]:
+        # The model at node j stays, goes to node target[j], and comes back: one program
+        # for the three.
+        own = jnp.arange(count, dtype=target.dtype)
+        routes = jnp.stack([own, inverse(target), target])
+        spans = jnp.array(ends, jnp.int32)
+        carry, _ = lax.scan(phase, carry, (routes, spans[:-1], spans[1:]))
+    else:
+        carry, _ = phase(carry, (None, 0, protocol.epochs))
+    models, losses, steps = carry
     weights = _weights(valid)
     return models, {
         "loss": jnp.sum(weights * losses),

@@ -41,7 +41,7 @@ class Trained(NamedTuple):
 def train_node(
     learner: Learner, model: Any, rows: Any, valid: Bool[Array, " m"], keys: Array
 ) -> Trained:
-    """Returns a model after one epoch per key on the rows of a node.
+    """Returns a model after one epoch for each key on the rows of a node.
 
     In each epoch the valid rows come in a random order, in minibatches of
     `learner.batch_size` of which the last may be short.
@@ -71,7 +71,13 @@ def train_node(
 
 
 def train_nodes(
-    learner: Learner, models: Any, rows: Any, valid: Bool[Array, "n m"], keys: Array
+    learner: Learner,
+    models: Any,
+    rows: Any,
+    valid: Bool[Array, "n m"],
+    keys: Array,
+    *,
+    span: tuple[Any, Any] | None = None,
 ) -> Trained:
     """Returns the models of several nodes after training at once, as `train_node`.
 
@@ -81,13 +87,16 @@ def train_nodes(
     Args:
         learner: loss and optimizer.
         models, rows, valid, keys: those of `train_node` with a leading axis of nodes.
+        span: first and last (excluded) of the keys whose epochs are taken, integers
+            that may be traced; default all.
     """
-    steps = -(-jnp.sum(valid, axis=1) // learner.batch_size)
+    first, last = (0, keys.shape[1]) if span is None else span
+    steps = -(-jnp.sum(valid, axis=1, dtype=jnp.int32) // learner.batch_size)
     # A common end keeps the loop free of conditions that nodes would have to agree on.
     longest = jnp.max(steps)
 
     def one(model, rows, valid, keys, steps):
-        return _epochs(learner, model, rows, valid, keys, steps, longest)
+        return _epochs(learner, model, rows, valid, keys, steps, (longest, first, last))
 
     return jax.vmap(one)(models, rows, valid, keys, steps)
 
@@ -99,13 +108,15 @@ def _epochs(
     valid: Array,
     keys: Array,
     steps: Array,
-    longest: Array,
+    bounds: tuple[Any, Any, Any],
 ) -> Trained:
+    longest, first_epoch, last_epoch = bounds
     size, batch_size = valid.shape[0], learner.batch_size
-    count = jnp.sum(valid)
+    count = jnp.sum(valid, dtype=jnp.int32)
     slope = jax.value_and_grad(learner.loss, has_aux=True)
 
-    def epoch(carry, key):
+    def epoch(number, carry):
+        key = keys[number]
         # The rows that count in random order, then the others, then filling.
         rank = jnp.where(valid, jax.random.uniform(key, (size,)), 2.0)
         order = jnp.pad(jnp.argsort(rank), (0, -size % batch_size))
@@ -127,15 +138,15 @@ def _epochs(
             # After its last step a node has no rows, and its loss may be 0 / 0.
             return *kept, total + jnp.where(i < steps, value * jnp.sum(counts), 0)
 
-        return lax.fori_loop(0, longest, step, carry), None
+        return lax.fori_loop(0, longest, step, carry)
 
     params = model["params"]
     memory = learner.optimizer.init(params)
     start = (params, model["statistics"], memory, jnp.zeros(()))
-    (params, statistics, _, total), _ = lax.scan(epoch, start, keys)
-    seen = count * keys.shape[0]
+    params, statistics, _, total = lax.fori_loop(first_epoch, last_epoch, epoch, start)
+    epochs = last_epoch - first_epoch
     return Trained(
         {"params": params, "statistics": statistics},
-        total / jnp.maximum(seen, 1),
-        steps * keys.shape[0],
+        total / jnp.maximum(count * epochs, 1),
+        steps * epochs,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -205,6 +206,25 @@ def nodes(
     return Nodes(train, data.stack_nodes(given, held))
 
 
+def learner(config: FedRewindRecipe) -> Learner:
+    """Returns how a model is trained at a node: cross-entropy, SGD."""
+    graph, _, _ = split(nnx.eval_shape(partial(_build, config), jax.random.key(0)))
+
+    def loss(params: Any, statistics: Any, rows: Any, counts: Array):
+        model = nnx.merge(graph, params, statistics, copy=True)
+        model.train()
+        with counted_rows(model, counts):
+            logits = model(rows["image"])
+        each = losses.softmax_cross_entropy(logits, rows["label"])
+        return masked_mean(each, counts), statistics_of(model)
+
+    return Learner(loss, optax.sgd(config.learning_rate), config.batch_size)
+
+
+def _build(config: FedRewindRecipe, key: Array) -> FedRewindClassifier:
+    return FedRewindClassifier(config.network, rngs=nnx.Rngs(params=key))
+
+
 def task(config: FedRewindRecipe) -> Task:
     """Returns the task, see `jaxvision.federated.federated_task`.
 
@@ -214,11 +234,7 @@ def task(config: FedRewindRecipe) -> Task:
     Raises:
         ValueError, FileNotFoundError: `config.weights` are not those of the network.
     """
-
-    def build(key: Array) -> FedRewindClassifier:
-        return FedRewindClassifier(config.network, rngs=nnx.Rngs(params=key))
-
-    abstract = nnx.eval_shape(build, jax.random.key(0))
+    abstract = nnx.eval_shape(partial(_build, config), jax.random.key(0))
     if config.weights:
         weights.load_weights(
             abstract.backbone, config.weights, source="torchvision", leave=("head",)
@@ -226,17 +242,9 @@ def task(config: FedRewindRecipe) -> Task:
     graph, *given = split(abstract)
 
     def init(key: Array) -> dict[str, Any]:
-        _, *drawn = split(build(key))
+        _, *drawn = split(_build(config, key))
         params, statistics = jax.tree.map(_given_or_drawn, given, drawn)
         return {"params": params, "statistics": statistics}
-
-    def loss(params: Any, statistics: Any, rows: Any, counts: Array):
-        model = nnx.merge(graph, params, statistics, copy=True)
-        model.train()
-        with counted_rows(model, counts):
-            logits = model(rows["image"])
-        each = losses.softmax_cross_entropy(logits, rows["label"])
-        return masked_mean(each, counts), statistics_of(model)
 
     def correct(params: Any, statistics: Any, rows: Any) -> Array:
         model = nnx.merge(graph, params, statistics, copy=True)
@@ -248,7 +256,7 @@ def task(config: FedRewindRecipe) -> Task:
         config,
         config.num_models,
         init,
-        Learner(loss, optax.sgd(config.learning_rate), config.batch_size),
+        learner(config),
         correct,
         nodes_at_once=config.nodes_at_once,
     )
