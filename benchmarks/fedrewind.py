@@ -191,7 +191,8 @@ def rounds_of(num_nodes: int) -> dict[str, Callable[[], Any]]:
     options = {"num_nodes": num_nodes, "alpha": 0.5, "min_size": 4}
     config = configured("cwt_rewind", **options)
     train = jax.device_put(fedrewind.nodes(config, digits(), 0).train)
-    key, found = jax.random.key(1), {}
+    key = jax.random.key(1)
+    found: dict[str, Callable[[], Any]] = {}
     state = fedrewind.task(config).init(jax.random.key(0))
     source = federated.ring(num_nodes)
     state = {**state, "source": source, "round": state["round"] + 1}

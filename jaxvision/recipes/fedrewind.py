@@ -172,6 +172,7 @@ def nodes(
             the largest.
 
     Raises:
+        TypeError: labels are no integers.
         ValueError: no labels, or some out of range; or rows that do not make such a
             federation.
     """
@@ -179,7 +180,7 @@ def nodes(
         raise ValueError(
             f"{OWNER}: data must have labels, a folder for each class, got none"
         )
-    labels = np.asarray(arrays["label"])
+    labels = _checks.integers(OWNER, "label", arrays["label"])
     _checks.labels_below(OWNER, "label", labels, config.network.num_classes)
     if config.partition == "iid":
         parts = data.partition_iid(len(labels), config.num_nodes, seed=seed)

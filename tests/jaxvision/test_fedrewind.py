@@ -103,6 +103,8 @@ def test_nodes_share_the_data():
     assert cut["schedule"].shape == (4, 6)
     with pytest.raises(ValueError, match=r"data must have labels, .*, got none"):
         fedrewind.nodes(config, {"image": arrays["image"]}, 0)
+    with pytest.raises(TypeError, match="`label` must be integers, got float32"):
+        fedrewind.nodes(config, {**arrays, "label": arrays["image"][:, 0, 0, 0]}, 0)
     with pytest.raises(ValueError, match="`label` must be from 0 to 9, got values"):
         fedrewind.nodes(config, {**arrays, "label": arrays["label"] + 5}, 0)
 
