@@ -208,7 +208,7 @@ def task_schedule(
 
     Example:
         >>> task_schedule(2, 2, 4, seed=0).tolist()
-        [[1, 1, 1, 0], [0, 1, 1, 1]]
+        [[0, 0, 0, 1], [1, 1, 0, 0]]
 
     Source: Shenaj et al., Asynchronous Federated Continual Learning, CVPR 2023.
     """

@@ -65,7 +65,7 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.ones(channels))
         self.momentum, self.epsilon = momentum, epsilon
         self.use_running_average = False
-        self.counts: Array | None = None  # of the rows, see `counted_rows`
+        self.counts: Array | None = nnx.data(None)  # of rows, see `counted_rows`
 
     def __call__(self, x: Float[Array, "b *rest c"]) -> Float[Array, "b *rest c"]:
         """Returns the normalized maps, of the dtype of `x`."""
