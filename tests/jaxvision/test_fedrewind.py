@@ -253,9 +253,10 @@ def test_runs_by_the_command_line(tmp_path, capsys):
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, log) if "evaluate/accuracy" in row]
     np.testing.assert_allclose(found["accuracy"], rows[-1]["evaluate/accuracy"])
+    other = [str(tmp_path / "b") if x == str(tmp_path / "run") else x for x in command]
     for more, message in (
         (
-            ["train", *command[1:], "--holdout", "0.5"],
+            [*other, "--holdout", "0.5"],
             "`holdout` must be 0 for 'fed",
         ),
         (
