@@ -13,7 +13,7 @@ from jax import lax
 from jaxcore.training._arguments import OWNER, Options, check_batch_size
 from jaxcore.training._metrics import arrays, checked
 from jaxcore.training._prefetch import read
-from jaxcore.training._steps import Carry, Plan, check_step
+from jaxcore.training._steps import Carry, Plan, check_step, convolves
 from jaxcore.training.data import Batches
 from jaxcore.training.gradients import Settings
 from jaxcore.training.parallel import Layout, raw, typed
@@ -63,6 +63,7 @@ def prepare(
     )
     key_struct = jax.ShapeDtypeStruct((), options.key.dtype)
     metrics = check_step(plan, structs, key_struct)
+    plan = plan._replace(apart=convolves(plan, structs, key_struct))
     settings = options.checkpoint
     if settings is not None and settings.metric is not None:
         _check_metric(settings.metric, metrics, options)

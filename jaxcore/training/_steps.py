@@ -1,4 +1,7 @@
-"""The compiled part of the loop: many steps of a task in one `lax.fori_loop`."""
+"""The compiled part of the loop: many steps of a task in one `lax.fori_loop`.
+
+Where a loop would be slow, each step is a call of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -39,7 +43,8 @@ class Plan(NamedTuple):
     """Everything that a step's program depends on.
 
     template: shapes and dtypes of the state. exempt: which of its leaves may be
-    non-finite because they were at the beginning. length: steps of one buffer.
+    non-finite because they were at the beginning. length: steps of one buffer. apart:
+    whether each step is a call of its own, see `convolves`.
     """
 
     task: Task
@@ -53,6 +58,7 @@ class Plan(NamedTuple):
     axes: Any
     length: int
     settings: Settings
+    apart: bool = False
 
 
 def compiled(plan: Plan) -> Callable:
@@ -65,6 +71,8 @@ def compiled(plan: Plan) -> Callable:
     resuming is exact to the bit.
     """
     take = _take(plan)
+    if plan.apart:
+        return _apart(plan, take)
 
     def steps(carry, root, batches, first, offset, count):
         def one(carry, i):
@@ -99,6 +107,63 @@ def compiled(plan: Plan) -> Callable:
             return run(*arguments)
 
     return call
+
+
+def _apart(plan: Plan, take: Callable) -> Callable:
+    """Returns what `compiled` does, as one call of a program without a loop a step."""
+
+    def one(carry, root, batches, first, i):
+        at = lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False)  # noqa: E731
+        batch = jax.tree.map(at, batches) if plan.stacked else batches
+        carry, row = take(carry, root, first + i, batch)
+        finite = _all_finite(carry.state, plan.exempt)
+        return carry, mean_over_devices(row), finite
+
+    run = plan.layout.compile(one, None)
+
+    def call(carry, root, batches, first, offset, count):
+        rows = []
+        with settings(plan.settings):
+            if count == 0:  # a call that is to compile: what its step does is dropped
+                _, row, finite = run(carry, root, batches, first, offset)
+                jax.block_until_ready(row)
+                return carry, {}, finite
+            for i in range(offset, offset + count):
+                carry, row, finite = run(carry, root, batches, first, np.int32(i))
+                rows.append(row)
+        metrics = {}
+        for name in rows[0]:
+            values = np.stack([np.asarray(row[name]) for row in rows])
+            metrics[name] = np.zeros((plan.length, *values.shape[1:]), values.dtype)
+            metrics[name][offset : offset + count] = values
+        return carry, metrics, finite
+
+    return call
+
+
+def convolves(plan: Plan, batch: Any, key: Any) -> bool:
+    """Returns whether a step convolves on CPU, where XLA does that badly in a loop.
+
+    Gradients of convolutions are then many times slower than outside of a loop
+    (jax-ml/jax issue 12868).
+    """
+    if plan.layout.pmapped or jax.default_backend() != "cpu":
+        return False
+    step: Any = plan.task.step  # compiled, see `prepare`
+    with settings(plan.settings), plan.layout.splitting():
+        jaxpr = step.trace(*_structs(plan, batch, key)).jaxpr
+    return _has(jaxpr.jaxpr, lax.conv_general_dilated_p)
+
+
+def _has(jaxpr: Any, primitive: Any) -> bool:
+    for equation in jaxpr.eqns:
+        if equation.primitive is primitive:
+            return True
+        for leaf in jax.tree.leaves(tuple(equation.params.values())):
+            inner = getattr(leaf, "jaxpr", leaf)
+            if hasattr(inner, "eqns") and _has(inner, primitive):
+                return True
+    return False
 
 
 def _take(plan: Plan) -> Callable:
@@ -154,14 +219,9 @@ def check_step(plan: Plan, batch: Any, key: Any) -> Any:
         ValueError: `accumulate` or `precision` asks for gradients that the task does
             not take with `value_and_grad`.
     """
-    run, arguments = plan.task.step, (plan.template, batch, key)
+    run, arguments = plan.task.step, _structs(plan, batch, key)
     if plan.layout.pmapped:
         run = _with_axis(run)
-    else:  # with the placement of the program, so that one trace serves both
-        place = plan.layout.replicated
-        arguments = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments
-        )
     with settings(plan.settings), plan.layout.splitting():
         state, metrics = jax.eval_shape(run, *arguments)
     difference = first_difference(plan.template, state)
@@ -178,6 +238,18 @@ def check_step(plan: Plan, batch: Any, key: Any) -> Any:
             "gradient with jaxcore.training.value_and_grad, which carries it out"
         )
     return metrics
+
+
+def _structs(plan: Plan, batch: Any, key: Any) -> tuple[Any, Any, Any]:
+    """Returns the arguments of a step as shapes."""
+    arguments = (plan.template, batch, key)
+    if plan.layout.pmapped:
+        return arguments
+    # With the placement of the program, so that one trace serves both.
+    place = plan.layout.replicated
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments
+    )
 
 
 def _with_axis(step: Callable) -> Callable:
