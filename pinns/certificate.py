@@ -89,8 +89,8 @@ class Certificate:
             return ""
         return (
             f"the residual is {self.residual:.3g} at unseen points and "
-            f"{self.training:.3g} at the training points; more points or a smaller "
-            "network give an honest loss"
+            f"{self.training:.3g} at the training points; more points, a smaller "
+            "network or a larger fixed basis give an honest loss"
         )
 
     def __str__(self) -> str:
@@ -196,7 +196,10 @@ def certify(
 
 
 def _noise(solution: Solution, seed: int) -> float:
-    """Returns the residual that rounding alone may leave: a share of the source."""
+    """Returns the residual that rounding alone may leave.
+
+    A share of the source, or of the solution where that is larger.
+    """
     problem = solution.problem
     with solution.precision():
         sample = jnp.asarray(random_points(problem.box, 512, seed), solution.dtype)
@@ -206,7 +209,12 @@ def _noise(solution: Solution, seed: int) -> float:
             return problem.residual_values(zero, columns)
 
         values = jax.jit(source)(list(sample.T))
-    size = math.sqrt(sum(float(np.mean(np.square(v))) for v in values))
+        found = solution.at(sample)
+    own = list(found.values()) if isinstance(found, dict) else [found]
+    size = max(
+        math.sqrt(sum(float(np.mean(np.square(v))) for v in several))
+        for several in (values, own)
+    )
     return 10.0 * math.sqrt(float(np.finfo(solution.dtype).eps)) * size
 
 

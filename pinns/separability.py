@@ -99,7 +99,7 @@ class Separability:
         rows = [head]
         for label, values in self._labeled():
             ranks = (numerical_rank(values, t) for t in TOLERANCES)
-            rows.append([label, *map(str, ranks)])
+            rows.append([label, *(self._shown(r, len(values)) for r in ranks)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = [f"{self.name}: ranks at relative L2 tolerances"]
         for row in rows:
@@ -107,6 +107,11 @@ class Separability:
             cells += [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
             lines.append("  ".join(cells))
         return "\n".join(lines)
+
+    def _shown(self, rank: int, most: int) -> str:
+        """Returns a rank as text; one that the points limit is a lower bound."""
+        limited = self.method == "grid" and rank == most
+        return f"≥{rank}" if limited else str(rank)
 
     def _labeled(self) -> list[tuple[str, np.ndarray]]:
         return [*self.axes.items(), *self.bonds.items()]
@@ -265,11 +270,12 @@ def _leaves(problem: Problem) -> list[tuple[int, tuple[int, ...]]]:
 def _varying(problem: Problem, leaves) -> np.ndarray:
     """Returns (equations, leaves) flags: does the coefficient vary over the box?"""
     with precision("float64"):
-        points = jnp.asarray(random_points(problem.box, 8, 3)).T
+        points = np.asarray(random_points(problem.box, 8, 3)).T
+        columns = [jnp.asarray(column) for column in points]
 
         def residual(values):
             lookup = dict(zip(leaves, values, strict=True))
-            found = problem.residual_values(lambda *k: lookup[k], list(points))
+            found = problem.residual_values(lambda *k: lookup[k], columns)
             return jnp.stack(found)
 
         zero = [jnp.zeros(points.shape[1])] * len(leaves)

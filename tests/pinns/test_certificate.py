@@ -338,6 +338,15 @@ def test_solutions_keep_their_certificate_and_print_it():
     assert str(solution) == f"{solution!r}\n{first}"
 
 
+def test_rounding_is_no_overfitting():
+    """Without a source, what rounding leaves is a share of the solution."""
+    solution = pinns.solve(pinns.problems.heat2d(), method="direct", size=28)
+    solution.history.groups[-1][:] = 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OverfitWarning)
+        assert not certify(solution).overfit
+
+
 def test_overfitting_is_noticed():
     problem = pinns.problems.helmholtz3d(a=(1, 1, 1), hard=True)
     history = History(problem.groups)

@@ -194,3 +194,17 @@ def test_bad_input():
         separability(radius, wide, points=10)
     with pytest.raises(ValueError, match="'lambda' is not finite at the quadrature"):
         separability(lambda x, y: jnp.log(x - 2.0) * y, PLANE, points=8)
+
+
+def test_ranks_that_the_points_limit_are_lower_bounds():
+    box = pinns.Box(x=(0.0, 1.0), y=(0.0, 1.0))
+    found = pinns.separability(lambda x, y: jnp.abs(x - y), box, points=24)
+    assert str(found).splitlines()[2].split()[-1] == "≥24"
+    smooth = pinns.separability(lambda x, y: jnp.exp(x + y), box, points=24)
+    assert "≥" not in str(smooth)
+
+
+def test_known_functions_of_many_axes_are_found():
+    # Beyond 64 rows, JAX cannot iterate over an array while it traces.
+    found = pinns.separability(pinns.problems.poisson(dimension=70), points=8)
+    assert list(found) == ["source", "exact"]
