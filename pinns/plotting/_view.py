@@ -302,6 +302,8 @@ def finite_range(values: np.ndarray) -> tuple[float, float]:
 
 def headline(solution: Solution) -> str:
     name, model = solution.problem.name, solution.model.name
+    if solution.settings.get("method") == "direct":
+        return f"{name}, {model}, direct"
     return f"{name}, {model}, {solution.step:,} steps"
 
 

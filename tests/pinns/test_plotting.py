@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pinns import CP, Box, Dirichlet, Initial, Problem, plotting, problems
+from pinns.plotting._view import headline
 from pinns.solution import History, Solution
 
 
@@ -103,6 +104,9 @@ def test_two_axes_are_three_maps():
 def test_figure_is_headed_by_problem_model_and_steps():
     figure = plotting.plot(untrained(problems.wave1d()), points=5)
     assert figure.get_suptitle() == "wave1d, cp, 5 steps"
+    direct = untrained(problems.wave1d())
+    direct.settings["method"] = "direct"
+    assert headline(direct) == "wave1d, cp, direct"
 
 
 def test_time_is_cut_at_start_middle_and_end():
