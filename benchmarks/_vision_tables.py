@@ -260,6 +260,30 @@ def fedrewind_speed(results: Results) -> str:
     return "\n".join([*_markdown(("nodes", *forms), lines), "", caption])
 
 
+def lung_ssfnet_speed(results: Results) -> str:
+    """Returns seconds of ours and of what it is compared with, and their ratio."""
+    result = results["lung_ssfnet_speed"]
+    lines = []
+    for row in result["rows"]:
+        (ours, own), (other, theirs) = row["seconds"].items()
+        ratio = row[f"{other}_over_{ours}"]
+        lines.append(
+            [
+                f"{row['kind']}, {row['side']} × {row['side']}",
+                f"{ours}: {own['median']:.3g}",
+                f"{other}: {theirs['median']:.3g}",
+                f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})",
+            ]
+        )
+    caption = (
+        "Seconds, medians of alternating runs; the ratio is the median of paired ones, "
+        "in brackets its extremes. PyTorch: the same network with the same arrays, "
+        f"written from the description. {_setting(result)}"
+    )
+    header = ("what", "ours", "beside it", "ratio")
+    return "\n".join([*_markdown(header, lines), "", caption])
+
+
 def _mean(rows: Sequence[Row], name: str, digits: int) -> str:
     values = [row[name] for row in rows if name in row]
     if not values:  # one model for all has no node of its own
@@ -301,4 +325,5 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "fedrewind": fedrewind,
     "fedrewind_claims": fedrewind_claims,
     "fedrewind_speed": fedrewind_speed,
+    "lung_ssfnet_speed": lung_ssfnet_speed,
 }

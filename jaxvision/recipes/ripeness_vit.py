@@ -406,7 +406,7 @@ SYSTEM = System(
     paper="Guru and Nandini, Mangoes Ripeness Grading: Vision Based Approach, "
     "ICPR 2024",
     task="classification",
-    status="sizes, converted weights and frozen encoders tested; trained on drawn fruit",
+    status="sizes, converted weights, frozen encoders tested; trained on drawn fruit",
     options=RipenessViTOptions,
     build=ripeness_vit,
     presets=_presets(),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import lung_ssfnet
+from benchmarks import _vision_tables, lung_ssfnet
 from jaxvision.models import LungSSFOptions
 
 
@@ -43,3 +43,13 @@ def test_forward_passes_are_equal():
     (row,) = lung_ssfnet.forward(16, 1, options)
     assert row["difference"] < 1e-4
     assert set(row["seconds"]) == {"jaxvision", "pytorch"}
+
+
+def test_table_of_speed_shows_both_sides():
+    sides = {"fold": {"median": 0.1}, "direct": {"median": 0.25}}
+    ratio = {"median": 2.5, "min": 2.0, "max": 3.0}
+    row = {"kind": "statistics", "side": 8, "seconds": sides, "direct_over_fold": ratio}
+    here = {"cpu": "c", "cores": 2, "jax": "1", "peers": {}, "python": "3", "date": "d"}
+    results = {"lung_ssfnet_speed": {"environment": here, "rows": [row]}}
+    expected = "| statistics, 8 × 8 | fold: 0.1 | direct: 0.25 | 2.50 (2.00 to 3.00) |"
+    assert expected in _vision_tables.lung_ssfnet_speed(results)
