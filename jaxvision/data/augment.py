@@ -231,9 +231,9 @@ def distort(
 
     The image is cut into cells; where nodes meet inside the image, each is moved by up
     to `magnitude` pixels along both axes, those on the border stay. A pixel is taken
-    from where the nodes around it send it, linearly between them. Images are
-    interpolated linearly, label maps take the nearest pixel; outside the image both
-    are 0.
+    from where the nodes around it send it, linearly between them, and never from
+    outside the image. Images are interpolated linearly, label maps take the nearest
+    pixel.
 
     Args:
         key: typed random key.
@@ -277,7 +277,9 @@ def distort(
             jnp.arange(sides[0], dtype=x.dtype)[:, None] + rows,
             jnp.arange(sides[1], dtype=x.dtype)[None, :] + columns,
         )
-        return _resampled(where_from, image, maps)
+        # Between the border and the centers of the outermost pixels these are taken.
+        inside = [jnp.clip(a, 0, n - 1) for a, n in zip(where_from, sides, strict=True)]
+        return _resampled(tuple(inside), image, maps)
 
     return jax.vmap(one)(row_keys(key, len(x)), x, *maps)
 
