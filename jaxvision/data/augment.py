@@ -273,13 +273,12 @@ def distort(
         inner = (2, cells[0] - 1, cells[1] - 1)
         moves = jax.random.uniform(key, inner, x.dtype, -magnitude, magnitude)
         rows, columns = jnp.einsum("in,cnm,jm->cij", spread[0], moves, spread[1])
-        where_from = (
-            jnp.arange(sides[0], dtype=x.dtype)[:, None] + rows,
-            jnp.arange(sides[1], dtype=x.dtype)[None, :] + columns,
-        )
         # Between the border and the centers of the outermost pixels these are taken.
-        inside = [jnp.clip(a, 0, n - 1) for a, n in zip(where_from, sides, strict=True)]
-        return _resampled(tuple(inside), image, maps)
+        where_from = (
+            jnp.clip(jnp.arange(sides[0])[:, None] + rows, 0, sides[0] - 1),
+            jnp.clip(jnp.arange(sides[1])[None, :] + columns, 0, sides[1] - 1),
+        )
+        return _resampled(where_from, image, maps)
 
     return jax.vmap(one)(row_keys(key, len(x)), x, *maps)
 
