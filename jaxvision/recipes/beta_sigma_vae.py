@@ -15,8 +15,8 @@ from jaxtyping import Array
 
 from jaxcore.training import Task
 from jaxvision import _checks, data, losses
-from jaxvision.layers._checks import positive
 from jaxvision.models import BetaSigmaVAE, BetaSigmaVAEOptions
+from jaxvision.recipes._epochs import Epochs
 from jaxvision.recipes._network_task import network_task
 from jaxvision.system import System
 
@@ -28,7 +28,7 @@ EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
-class BetaSigmaVAERecipe:
+class BetaSigmaVAERecipe(Epochs):
     """What is trained and how; the defaults are the paper's for CelebA.
 
     Attributes:
@@ -79,20 +79,10 @@ class BetaSigmaVAERecipe:
                 f"variance='constant', which has no use for them, got "
                 f"{self.sigma_scope!r} and {self.epsilon}"
             )
-        positive(OWNER, epochs=self.epochs, batch_size=self.batch_size)
-        if self.num_images < self.batch_size:
-            raise ValueError(
-                f"{OWNER}: `num_images` must be at least the batch size, "
-                f"{self.batch_size}, got {self.num_images}"
-            )
+        self.check_length(OWNER)
         _checks.positive(OWNER, "learning_rate", self.learning_rate)
         for name in ("beta", "epsilon", "weight_decay"):
             _checks.not_negative(OWNER, name, getattr(self, name))
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * (self.num_images // self.batch_size)
 
     def rate(self, step: Array) -> Array:
         """Returns the learning rate at a step: the first period has steps // 2 + 1."""

@@ -18,6 +18,7 @@ from jaxvision import _checks, data, metrics
 from jaxvision.layers._checks import positive
 from jaxvision.models import HingeRLCGAN, HingeRLCGANOptions
 from jaxvision.recipes._adversarial_task import Objective, adversarial_task
+from jaxvision.recipes._epochs import Epochs
 from jaxvision.system import System
 
 
@@ -25,7 +26,7 @@ OWNER = "jaxvision.recipe('hinge_rlc_gan')"
 
 
 @dataclass(frozen=True)
-class HingeRLCGANRecipe:
+class HingeRLCGANRecipe(Epochs):
     """What is trained and how; the defaults are the paper's for CIFAR-10.
 
     Attributes:
@@ -54,31 +55,12 @@ class HingeRLCGANRecipe:
     num_images: int = 50_000
 
     def __post_init__(self) -> None:
-        positive(
-            OWNER,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            drop_epoch=self.drop_epoch,
-        )
-        if self.num_images < self.batch_size:
-            raise ValueError(
-                f"{OWNER}: `num_images` must be at least the batch size, "
-                f"{self.batch_size}, got {self.num_images}"
-            )
+        self.check_length(OWNER)
+        positive(OWNER, drop_epoch=self.drop_epoch)
         for name in ("learning_rate", "dropped_rate"):
             _checks.positive(OWNER, name, getattr(self, name))
         for name in ("beta1", "beta2"):
             _checks.fraction(OWNER, name, getattr(self, name))
-
-    @property
-    def epoch_steps(self) -> int:
-        """Steps of one epoch."""
-        return self.num_images // self.batch_size
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * self.epoch_steps
 
     def rate(self, step: Array) -> Array:
         """Returns the learning rate at a step."""

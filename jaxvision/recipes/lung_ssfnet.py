@@ -18,6 +18,7 @@ from jaxvision import _checks, data, losses, metrics
 from jaxvision.layers import count_parameters
 from jaxvision.layers._checks import positive
 from jaxvision.models import LungSSFNet, LungSSFOptions
+from jaxvision.recipes._epochs import Epochs
 from jaxvision.recipes._network_task import network_task
 from jaxvision.system import System
 
@@ -26,7 +27,7 @@ OWNER = "jaxvision.recipe('lung_ssfnet')"
 
 
 @dataclass(frozen=True)
-class LungSSFRecipe:
+class LungSSFRecipe(Epochs):
     """What is trained and how; the defaults are the paper's.
 
     Attributes:
@@ -59,37 +60,18 @@ class LungSSFRecipe:
     num_images: int = 245
 
     def __post_init__(self) -> None:
-        positive(
-            OWNER,
-            image_size=self.image_size,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-        )
+        self.check_length(OWNER)
+        positive(OWNER, image_size=self.image_size)
         divisor = 2 ** (len(self.network.channels) - 1)
         if self.image_size % divisor:
             raise ValueError(
                 f"{OWNER}: `image_size` must be divisible by {divisor}, once 2 per "
                 f"stage of the encoder but the first, got {self.image_size}"
             )
-        if self.num_images < self.batch_size:
-            raise ValueError(
-                f"{OWNER}: `num_images` must be at least the batch size, "
-                f"{self.batch_size}, got {self.num_images}"
-            )
         _checks.positive(OWNER, "learning_rate", self.learning_rate)
         _checks.fraction(OWNER, "momentum", self.momentum)
         for name in ("weight_decay", "dice_weight", "power"):
             _checks.not_negative(OWNER, name, getattr(self, name))
-
-    @property
-    def epoch_steps(self) -> int:
-        """Steps of one epoch."""
-        return self.num_images // self.batch_size
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * self.epoch_steps
 
     def rate(self, step: Array) -> Array:
         """Returns the learning rate at a step, constant over an epoch."""

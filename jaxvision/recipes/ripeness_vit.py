@@ -21,6 +21,7 @@ from jaxvision._checks import Values
 from jaxvision.data.synthetic_fruit import GRADES
 from jaxvision.layers._checks import positive
 from jaxvision.models.ripeness_vit import RipenessViTOptions, ripeness_vit
+from jaxvision.recipes._epochs import Epochs
 from jaxvision.recipes._network_task import network_task
 from jaxvision.recipes._transfer import features, slower_below, with_copies
 from jaxvision.system import Arrays, System
@@ -32,7 +33,7 @@ OPERATIONS = ("rotate", "flip", "turn upside down", "distort", "brightness")
 
 
 @dataclass(frozen=True)
-class RipenessViTRecipe:
+class RipenessViTRecipe(Epochs):
     """What is trained and how; the defaults are those of a frozen pretrained ViT-B/16.
 
     The paper states epochs, split and augmentation. Optimizer, rate, size of batches
@@ -115,16 +116,16 @@ class RipenessViTRecipe:
                 f"{OWNER}: `magnitude` must be from 0 to {most:g} pixels, half a cell, "
                 f"got {self.magnitude}"
             )
-        if self.num_images * (1 + self.copies) < self.batch_size:
+        if self.epoch_images < self.batch_size:
             raise ValueError(
                 f"{OWNER}: `num_images` must fill a batch of {self.batch_size}, copies "
                 f"counted, got {self.num_images}"
             )
 
     @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * (self.num_images * (1 + self.copies) // self.batch_size)
+    def epoch_images(self) -> int:
+        """Images of one epoch, with their copies."""
+        return self.num_images * (1 + self.copies)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Returns Adam, with decay of weights or not, slower in earlier layers."""
