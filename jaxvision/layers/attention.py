@@ -13,7 +13,8 @@ from jaxcore import transforms
 from jaxvision._checks import Values
 from jaxvision.layers._checks import images, positive
 from jaxvision.layers.convolution import Activation, conv, exact_gelu
-from jaxvision.layers.initialization import uniform_bias, uniform_fan_in
+from jaxvision.layers.initialization import uniform_fan_in
+from jaxvision.layers.perceptron import linear
 
 
 def simam(x: Float[Values, "b h w c"], *, epsilon: float = 1e-4) -> Array:
@@ -175,18 +176,8 @@ class ChannelGate(nnx.Module):
                 f"{reduction}"
             )
         hidden = channels // reduction
-
-        def linear(width, wide):
-            return nnx.Linear(
-                width,
-                wide,
-                use_bias=use_bias,
-                kernel_init=uniform_fan_in,
-                bias_init=uniform_bias(width),
-                rngs=rngs,
-            )
-
-        self.down, self.up = linear(channels, hidden), linear(hidden, channels)
+        self.down = linear(channels, hidden, use_bias=use_bias, rngs=rngs)
+        self.up = linear(hidden, channels, use_bias=use_bias, rngs=rngs)
         self.activation = activation
 
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b c"]:

@@ -14,7 +14,9 @@ from jaxvision.layers.convolution import Activation
 from jaxvision.layers.initialization import uniform_bias, uniform_fan_in
 
 
-def linear(in_features: int, out_features: int, *, rngs: nnx.Rngs) -> nnx.Linear:
+def linear(
+    in_features: int, out_features: int, *, use_bias: bool = True, rngs: nnx.Rngs
+) -> nnx.Linear:
     """Returns a linear layer, kernel and bias uniform on (-1, 1) / sqrt(in_features).
 
     Example:
@@ -26,6 +28,7 @@ def linear(in_features: int, out_features: int, *, rngs: nnx.Rngs) -> nnx.Linear
     return nnx.Linear(
         in_features,
         out_features,
+        use_bias=use_bias,
         kernel_init=uniform_fan_in,
         bias_init=uniform_bias(in_features),
         rngs=rngs,

@@ -109,7 +109,7 @@ def load_weights(
     where, path = "jaxvision.load_weights", Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{where}: `path` must be a file of safetensors, got {path}"
+            f"{where}: `path` must be a file of safetensors or npz, got {path}"
         )
     try:
         state = _read(path)

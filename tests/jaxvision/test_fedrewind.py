@@ -213,7 +213,7 @@ def test_weights_of_torchvision(tmp_path):
     for name, array in given.items():
         if not name.startswith("head"):
             np.testing.assert_array_equal(found[name], np.stack([array, array]))
-    with pytest.raises(FileNotFoundError, match="must be a file of safetensors, got"):
+    with pytest.raises(FileNotFoundError, match="safetensors or npz, got "):
         config.replace(weights=str(tmp_path / "none")).task()
 
 

@@ -145,7 +145,7 @@ def test_wrong_weights_are_named(tmp_path, weights_file):
     wider = recipe.replace(network=replace(TINY, hidden=16, num_heads=2))
     with pytest.raises(ValueError, match=r"embed.kernel: \(8, 8, 3, 16\), \(8, 8, 3"):
         starts.start(wider, weights_file, key=key, source="torchvision")
-    with pytest.raises(FileNotFoundError, match="must be a file of safetensors, got "):
+    with pytest.raises(FileNotFoundError, match="safetensors or npz, got "):
         starts.start(recipe, tmp_path / "none", key=key)
     with pytest.raises(ValueError, match="`weights` must be a file for a recipe with"):
         starts.start(recipe, None, key=key)
@@ -367,7 +367,7 @@ def test_folders_that_do_not_fit(folder, weights_file, tmp_path, capsys):
     (empty / "unripe").rmdir()
     assert "must hold the folders unripe, ripe, overripe_ok, over" in error(empty)
     assert "`weights` must be a file for a recipe with pretrained=True" in error(folder)
-    assert "must be a file of safetensors, got nowhere" in error(
+    assert "must be a file of safetensors or npz, got nowhere" in error(
         folder, "--weights", "nowhere"
     )
     np.savez(tmp_path / "a.npz", image=np.zeros((8, 16, 16, 3)))

@@ -219,7 +219,7 @@ def test_another_head(model):
 
 
 def test_refuses(model, tmp_path):
-    with pytest.raises(FileNotFoundError, match="must be a file of safetensors, got "):
+    with pytest.raises(FileNotFoundError, match="safetensors or npz, got "):
         jaxvision.load_weights(model, tmp_path / "none.safetensors")
     path = jaxvision.save_weights(model, tmp_path / "w.safetensors")
     path.write_bytes(path.read_bytes()[:-40])
