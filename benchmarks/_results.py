@@ -128,6 +128,17 @@ def write(
     return path
 
 
+def judged(verdicts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Prints what was expected and whether it holds; returns rows of kind `verdict`.
+
+    A verdict has `what`, `figure` and `holds`.
+    """
+    rows = [{"kind": "verdict", **verdict} for verdict in verdicts]
+    for row in rows:
+        print(f"{row['holds']!s:5} {row['what']}: {row['figure']}")
+    return rows
+
+
 def _plain(value: object) -> object:
     if isinstance(value, np.generic | np.ndarray | jax.Array):
         return np.asarray(value).tolist()

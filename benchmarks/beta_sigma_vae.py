@@ -141,15 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for row in found:
                 print(line(row), flush=True)
             rows += found
-    said = verdicts(rows)
-    for verdict in said:
-        print(f"{verdict['holds']!s:5} {verdict['what']}: {verdict['figure']}")
+    said = _results.judged(verdicts(rows))
     if not options.dry:
         path = _results.write(
             "beta_sigma_vae",
             [
                 *({"kind": "model", **row} for row in rows),
-                *({"kind": "verdict", **row} for row in said),
+                *said,
             ],
             claim="With an optimal variance the likelihood bound peaks at beta 1, "
             "above every model with a constant variance",

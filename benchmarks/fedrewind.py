@@ -287,15 +287,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in found:
             print(line(row), flush=True)
         rows += found
-    said = verdicts(rows)
-    for verdict in said:
-        print(f"{verdict['holds']!s:5} {verdict['what']}: {verdict['figure']}")
+    said = _results.judged(verdicts(rows))
     if not options.dry:
         path = _results.write(
             "fedrewind",
             [
                 *({"kind": "run", **row} for row in rows),
-                *({"kind": "verdict", **row} for row in said),
+                *said,
             ],
             claim="Rewinding raises accuracy over the whole federation and lowers "
             "forgetting, at equal epochs",

@@ -312,16 +312,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = generated_digits(name, seeds=seeds, epochs=options.epochs)
             rows += _shown("digits", found)
     on_ring = [r for r in rows if r["kind"] == "ring"]
-    said = verdicts(on_ring) if on_ring else []
-    for verdict in said:
-        print(f"{verdict['holds']!s:5} {verdict['what']}: {verdict['figure']}")
+    said = _results.judged(verdicts(on_ring) if on_ring else [])
     if options.dry:
         return
     path = _results.write(
         NAME,
         [
             *(r for r in rows if r["kind"] != "verdict"),
-            *({"kind": "verdict", **verdict} for verdict in said),
+            *said,
         ],
         claim="A penalty on the slope of the discriminator's loss in its parameters "
         "makes a hinge GAN cover more modes",

@@ -254,15 +254,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         print(line(row), flush=True)
                     new += found
         rows += new
-    said = verdicts([row for row in rows if row["kind"] == "model"])
-    for verdict in said:
-        print(f"{verdict['holds']!s:5} {verdict['what']}: {verdict['figure']}")
+    said = _results.judged(verdicts([row for row in rows if row["kind"] == "model"]))
     if options.dry:
         return
     print(
         _results.write(
             "ripeness_vit",
-            [*rows, *({"kind": "verdict", **row} for row in said)],
+            [*rows, *said],
             claim="A vision transformer that learned another task on images of the "
             "same kind grades from 100 images far better than one from scratch",
             notes=[

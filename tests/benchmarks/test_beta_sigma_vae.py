@@ -57,6 +57,6 @@ def test_tables():
     assert "| optimal variance | 1 | 9.0 (9.0 to 9.0) | – | – |" in table
     assert "| constant variance | 0.1 | 4.0 (4.0 to 4.0) | -46.0 (" in table
     assert table.endswith("a CPU, 2 cores; JAX 1, scikit-learn 2, Python 3; today.")
-    claims = _vision_tables.beta_sigma_claims(results)
+    claims = _vision_tables.TABLES["beta_sigma_claims"](results)
     assert claims.count("| yes |") == 5
     assert claims.count("| no |") == 1

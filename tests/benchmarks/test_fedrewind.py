@@ -73,7 +73,7 @@ def test_tables():
     assert "| no exchange | 40.5 (0.7) |" in table
     assert "| one model on all data | 90.5 (0.7) | 30.0 (0.0) | – | 1000 (1) |" in table
     assert table.endswith("a CPU, 2 cores; JAX 1, scikit-learn 2, Python 3; today.")
-    claims = _vision_tables.fedrewind_claims(results)
+    claims = _vision_tables.TABLES["fedrewind_claims"](results)
     assert claims.count("| yes |") == 15
     timed = [
         {"nodes": 10, "form": form, "seconds": {"median": 0.1 * (i + 1)}}

@@ -98,7 +98,7 @@ def test_tables():
     )
     assert "Means over 2 seeds" in table
     assert table.endswith("a CPU, 2 cores; JAX 1, scikit-learn 2, Python 3; today.")
-    assert _vision_tables.gan_claims(results).count("| yes |") == 6
+    assert _vision_tables.TABLES["gan_claims"](results).count("| yes |") == 6
     table = _vision_tables.gan_digits(results)
     assert "| training images | 0.900 (0.900 to 0.900) |" in table
     assert "Medians over 1 seeds after 9 steps" in table

@@ -49,7 +49,15 @@ def test_table_of_speed_shows_both_sides():
     sides = {"fold": {"median": 0.1}, "direct": {"median": 0.25}}
     ratio = {"median": 2.5, "min": 2.0, "max": 3.0}
     row = {"kind": "statistics", "side": 8, "seconds": sides, "direct_over_fold": ratio}
+    whole = {
+        "kind": "forward",
+        "side": 16,
+        "seconds": {"jaxvision": {"median": 2.0}, "pytorch": {"median": 3.0}},
+        "pytorch_over_jaxvision": ratio,
+    }
     here = {"cpu": "c", "cores": 2, "jax": "1", "peers": {}, "python": "3", "date": "d"}
-    results = {"lung_ssfnet_speed": {"environment": here, "rows": [row]}}
+    results = {"lung_ssfnet_speed": {"environment": here, "rows": [row, whole]}}
     expected = "| statistics, 8 × 8 | fold: 0.1 | direct: 0.25 | 2.50 (2.00 to 3.00) |"
-    assert expected in _vision_tables.lung_ssfnet_speed(results)
+    found = _vision_tables.lung_ssfnet_speed(results)
+    assert expected in found
+    assert "11.6 s for theirs on a CPU of their own, 5.8 times ours" in found

@@ -76,5 +76,5 @@ def test_tables():
     table = _vision_tables.ripeness_vit(results)
     assert "| fruit | scratch | yes | 53.0 (52.0 to 54.0) | 90.0 | 150 |" in table
     assert "80.0 % of new images in 12 classes (fruit)" in table
-    claims = _vision_tables.ripeness_vit_claims(results)
+    claims = _vision_tables.TABLES["ripeness_vit_claims"](results)
     assert claims.count("| yes |") == 5
