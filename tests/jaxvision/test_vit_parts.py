@@ -49,11 +49,12 @@ def images():
     ("size", "side", "count", "with_thousand", "tokens"),
     [  # the last but one: torchvision's counts
         ("B/16", 224, 85_801_732, 86_567_656, 197),
+        ("B/32", 224, 87_458_308, 88_224_232, 50),
         ("L/16", 224, 303_305_732, 304_326_632, 197),
         ("H/14", 518, 632_194_564, 633_470_440, 1370),
     ],
 )
-def test_sizes_of_the_paper(size, side, count, with_thousand, tokens):
+def test_published_sizes(size, side, count, with_thousand, tokens):
     """Four classes and a thousand; the stride is the patch: 37 x 37 of them in 518."""
     model = nnx.eval_shape(
         lambda: layers.ViT(size, image_size=side, num_classes=4, rngs=nnx.Rngs(0))
@@ -64,7 +65,7 @@ def test_sizes_of_the_paper(size, side, count, with_thousand, tokens):
     assert model.positions.shape == (1, tokens, hidden)
     patch = layers.vit.SIZES[size].patch
     assert model.embed.strides == model.embed.kernel.shape[:2] == (patch, patch)
-    assert np.prod(model.embed.kernel.shape[:3]) == {16: 768, 14: 588}[patch]
+    assert np.prod(model.embed.kernel.shape[:3]) == {16: 768, 32: 3072, 14: 588}[patch]
 
 
 def test_dropout(key):
