@@ -68,6 +68,16 @@ def labels_below(where: str, name: str, labels: Array, num_classes: int) -> None
         )
 
 
+def one_of(where: str, options: Any, **known: tuple[str, ...]) -> None:
+    """Raises ValueError for attributes of `options` that are none of those known."""
+    for name, values in known.items():
+        if getattr(options, name) not in values:
+            raise ValueError(
+                f"{where}: `{name}` must be one of {values}, got "
+                f"{getattr(options, name)!r}"
+            )
+
+
 def fraction(where: str, name: str, value: float) -> None:
     """Raises ValueError unless `value` is in [0, 1)."""
     if not 0 <= value < 1:

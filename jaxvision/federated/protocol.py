@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from jaxvision import _checks
 from jaxvision.layers._checks import positive
 
 
@@ -56,16 +57,13 @@ class Protocol:
     average_statistics: bool = True
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("topology", TOPOLOGIES),
-            ("rewind", REWINDS),
-            ("evaluate_at", WHEN),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{OWNER}: `{name}` must be one of {known}, got "
-                    f"{getattr(self, name)!r}"
-                )
+        _checks.one_of(
+            OWNER,
+            self,
+            topology=TOPOLOGIES,
+            rewind=REWINDS,
+            evaluate_at=WHEN,
+        )
         positive(OWNER, epochs=self.epochs)
         if self.topology in ("standalone", "joint") and self.rewind != "none":
             raise ValueError(

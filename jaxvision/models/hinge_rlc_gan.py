@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jaxcore.training import row_keys
+from jaxvision import _checks
 from jaxvision._checks import floating, integers
 from jaxvision.layers import BatchNorm, ConditionalBatchNorm, SpectralNorm, conv
 from jaxvision.layers._checks import class_labels, images, positive
@@ -70,15 +71,12 @@ class HingeRLCGANOptions:
                 f"{OWNER}: `image_size` must be {SIDE} times a power of 2, at least "
                 f"{2 * SIDE}, got {self.image_size}"
             )
-        for name, known in (
-            ("discriminator", DISCRIMINATORS),
-            ("discriminator_norm", NORMS),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{OWNER}: `{name}` must be one of {known}, got "
-                    f"{getattr(self, name)!r}"
-                )
+        _checks.one_of(
+            OWNER,
+            self,
+            discriminator=DISCRIMINATORS,
+            discriminator_norm=NORMS,
+        )
         if self.discriminator == "notebook" and self.discriminator_norm != "none":
             raise ValueError(
                 f"{OWNER}: `discriminator_norm` must be 'none' with "

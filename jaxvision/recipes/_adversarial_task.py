@@ -59,16 +59,13 @@ class Objective:
 
     def __post_init__(self) -> None:
         where = "jaxvision.recipe: objective"
-        for name, known in (
-            ("discriminator", ADVERSARIAL),
-            ("generator", ADVERSARIAL),
-            ("regularizer", REGULARIZERS),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{where}: `{name}` must be one of {known}, got "
-                    f"{getattr(self, name)!r}"
-                )
+        _checks.one_of(
+            where,
+            self,
+            discriminator=ADVERSARIAL,
+            generator=ADVERSARIAL,
+            regularizer=REGULARIZERS,
+        )
         if self.regularizer == "none":
             if self.weight != 0:
                 raise ValueError(

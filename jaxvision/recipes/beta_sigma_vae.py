@@ -61,16 +61,13 @@ class BetaSigmaVAERecipe(Epochs):
     num_images: int = 162_770
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("variance", VARIANCES),
-            ("sigma_scope", ("sample", "batch")),
-            ("schedule", SCHEDULES),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{OWNER}: `{name}` must be one of {known}, got "
-                    f"{getattr(self, name)!r}"
-                )
+        _checks.one_of(
+            OWNER,
+            self,
+            variance=VARIANCES,
+            sigma_scope=("sample", "batch"),
+            schedule=SCHEDULES,
+        )
         if self.variance == "constant" and (
             self.sigma_scope != "sample" or self.epsilon != EPSILON
         ):
