@@ -272,6 +272,30 @@ def lung_ssfnet_speed(results: Results) -> str:
     return "\n".join([*_markdown(header, lines), "", caption])
 
 
+def lung_ssfnet(results: Results, part: str) -> str:
+    """Returns one row per model of a data set: size, steps and overlaps."""
+    result = results[f"lung_ssfnet_{part}"]
+    groups: dict[str, list[Row]] = {}
+    for row in result["rows"]:
+        if row["kind"] == "run":
+            points = {name: 100 * row[name] for name in ("dice", "iou")}
+            groups.setdefault(row["model"], []).append({**row, **points})
+    lines = [
+        (
+            *(model, f"{rows[0]['parameters']:,}", rows[0]["steps"]),
+            *(_spread(rows, name, 1) for name in ("dice", "iou")),
+        )
+        for model, rows in groups.items()
+    ]
+    seeds = len(next(iter(groups.values())))
+    caption = (
+        f"Percent, medians over {seeds} seeds, in brackets the extremes; means over "
+        f"the test images. {'; '.join(result['notes'][:2])}. {_setting(result)}"
+    )
+    header = ("network", "parameters", "steps", "Dice", "IoU")
+    return "\n".join([*_markdown(header, lines), "", caption])
+
+
 def _mean(rows: Sequence[Row], name: str, digits: int) -> str:
     values = [row[name] for row in rows if name in row]
     if not values:  # one model for all has no node of its own
@@ -313,5 +337,9 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "fedrewind": fedrewind,
     "fedrewind_claims": partial(claims, name="fedrewind"),
     "fedrewind_speed": fedrewind_speed,
+    "lung_ssfnet_rings": partial(lung_ssfnet, part="rings"),
+    "lung_ssfnet_rings_claims": partial(claims, name="lung_ssfnet_rings"),
+    "lung_ssfnet_membrane": partial(lung_ssfnet, part="membrane"),
+    "lung_ssfnet_membrane_claims": partial(claims, name="lung_ssfnet_membrane"),
     "lung_ssfnet_speed": lung_ssfnet_speed,
 }

@@ -8,6 +8,9 @@ from benchmarks import _vision_tables, lung_ssfnet
 from jaxvision.models import LungSSFOptions
 
 
+HERE = {"cpu": "c", "cores": 2, "jax": "1", "peers": {}, "python": "3", "date": "d"}
+
+
 def test_a_row_of_training():
     train, test = lung_ssfnet.rings(10, 10, 48)
     assert train["image"].shape == (10, 48, 48, 1)
@@ -45,6 +48,13 @@ def test_forward_passes_are_equal():
     assert set(row["seconds"]) == {"jaxvision", "pytorch"}
 
 
+def test_rows_of_grouped_convolutions(monkeypatch):
+    monkeypatch.setattr(lung_ssfnet, "GROUPED", ((32, 4),))
+    (row,) = lung_ssfnet.grouped(1)
+    assert row["kind"] == "gradient, 32 groups of 1 channel"
+    assert set(row["seconds"]) == {"auto", "native"}
+
+
 def test_table_of_speed_shows_both_sides():
     sides = {"fold": {"median": 0.1}, "direct": {"median": 0.25}}
     ratio = {"median": 2.5, "min": 2.0, "max": 3.0}
@@ -55,9 +65,40 @@ def test_table_of_speed_shows_both_sides():
         "seconds": {"jaxvision": {"median": 2.0}, "pytorch": {"median": 3.0}},
         "pytorch_over_jaxvision": ratio,
     }
-    here = {"cpu": "c", "cores": 2, "jax": "1", "peers": {}, "python": "3", "date": "d"}
-    results = {"lung_ssfnet_speed": {"environment": here, "rows": [row, whole]}}
+    results = {"lung_ssfnet_speed": {"environment": HERE, "rows": [row, whole]}}
     expected = "| statistics, 8 × 8 | fold: 0.1 | direct: 0.25 | 2.50 (2.00 to 3.00) |"
     found = _vision_tables.lung_ssfnet_speed(results)
     assert expected in found
     assert "11.6 s for theirs on a CPU of their own, 5.8 times ours" in found
+
+
+def test_verdicts_compare_seed_by_seed():
+    dice = {"U-Net": (0.5, 0.4), "with fusion": (0.45, 0.44), "with SSF": (0.7, 0.3)}
+    rows = [
+        {"model": model, "seed": seed, "dice": value}
+        for model, values in dice.items()
+        for seed, value in reversed(list(enumerate(values)))
+    ]
+    fusion, ssf = lung_ssfnet.verdicts(rows)
+    assert fusion["figure"] == "-0.5 points; by seed +4.0, -5.0"
+    assert (fusion["holds"], ssf["holds"]) == (False, True)
+
+
+def test_table_of_overlaps():
+    rows = [
+        {
+            "kind": "run",
+            "model": "U-Net",
+            "parameters": 1234,
+            "steps": 9,
+            "dice": value,
+            "iou": value / 2,
+        }
+        for value in (0.5, 0.2, 0.4)
+    ]
+    result = {"environment": HERE, "notes": ["what", "sizes", "more"], "rows": rows}
+    found = _vision_tables.lung_ssfnet({"lung_ssfnet_rings": result}, "rings")
+    expected = "| U-Net | 1,234 | 9 | 40.0 (20.0 to 50.0) | 20.0 (10.0 to 25.0) |"
+    assert expected in found
+    assert "medians over 3 seeds" in found
+    assert "what; sizes. c, 2 cores" in found
