@@ -255,7 +255,7 @@ def test_step_is_nesterov_on_the_loss():
 
 @pytest.mark.slow
 def test_training_learns_rings_and_resumes_exactly(tmp_path):
-    """Below the loss at the start; a stopped run ends where one does."""
+    """Below the loss at the start; stopped or on four devices, it ends alike."""
     recipe = small_recipe(1)
     arrays = data.synthetic_rings(8, 48, seed=0)
     batches = ArrayBatches(arrays, 4, seed=0, last="drop")
@@ -270,6 +270,17 @@ def test_training_learns_rings_and_resumes_exactly(tmp_path):
     again = fit(task, batches, 12, key=key, chunk=4, checkpoint=tmp_path)
     assert again.resumed == 8
     jax.tree.map(np.testing.assert_array_equal, whole.state, again.state)
+    one, four = (
+        fit(task, batches, 2, key=key, chunk=4, **where)
+        for where in ({}, {"parallel": "sharded", "devices": 4})
+    )
+    assert one.metrics["loss"] == pytest.approx(four.metrics["loss"], rel=1e-4)
+    for kind in ("params", "statistics"):  # over the whole batch, not a device's part
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4),
+            one.state[kind],
+            four.state[kind],
+        )
     padded = ArrayBatches(arrays, 3, shuffle=False, last="pad")
     found = jax.jit(task.evaluate)(whole.state, padded.read(2, slice(0, 3)))
     assert set(found) == {"accuracy", "dice_1", "iou_1"}
