@@ -1,8 +1,8 @@
 """LungSSFNet in PyTorch, written from its description, to measure ours against.
 
 Names of arrays are ours, so that one set of weights serves both. Frequencies are taken
-one by one over the pooled map, as published; their basis images are kept once and not,
-as published, for each channel. PyTorch is imported when the network is built.
+one by one over the pooled map, as published; their basis images are kept once or, as
+published, for each channel. PyTorch is imported when the network is built.
 """
 
 from __future__ import annotations
@@ -38,8 +38,13 @@ def state_of(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
     return found
 
 
-def build(torch: Any, options: LungSSFOptions) -> Any:
-    """Returns the network, untrained, in evaluation."""
+def build(
+    torch: Any, options: LungSSFOptions, *, image_per_channel: bool = False
+) -> Any:
+    """Returns the network, untrained, in evaluation.
+
+    image_per_channel: keep the basis images as published, (K, C, P, P).
+    """
     nn, functional = torch.nn, torch.nn.functional
     module: Any = nn.Module
 
@@ -134,6 +139,8 @@ def build(torch: Any, options: LungSSFOptions) -> Any:
             pairs = transforms.frequency_list("top", options.frequencies)
             images = np.stack([np.outer(*(_row(f, grid) for f in p)) for p in pairs])
             images = torch.as_tensor(images, dtype=torch.float32)
+            if image_per_channel:
+                images = images[:, None].repeat(1, width, 1, 1)
             self.register_buffer("images", images, persistent=False)
 
         def forward(self, x):

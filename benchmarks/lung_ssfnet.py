@@ -134,7 +134,7 @@ def _predicted(recipe: Any, state: Any, image: Any) -> Any:
 
 
 def forward(side: int, repeats: int, options: LungSSFOptions) -> list[dict[str, Any]]:
-    """Returns the row of one forward pass, ours against PyTorch's."""
+    """Returns rows of one forward pass, ours against PyTorch's in two forms."""
     import torch
 
     model = nnx.eval_shape(lambda: LungSSFNet(options, rngs=nnx.Rngs(0)))
@@ -154,38 +154,48 @@ def forward(side: int, repeats: int, options: LungSSFOptions) -> list[dict[str, 
         .compile()
     )
     compiled = time.perf_counter() - start
-    peer = _lung_ssfnet_torch.build(torch, options)
-    peer.load_state_dict(
-        {
-            k: torch.as_tensor(v.copy())
-            for k, v in _lung_ssfnet_torch.state_of(state).items()
-        },
-        strict=False,
-    )
     given = torch.from_numpy(np.moveaxis(x, -1, 1).copy())
-
-    def theirs() -> Any:
-        with torch.no_grad():
-            return peer(given).numpy()
-
+    theirs = {}
+    for name, repeated in (("pytorch", False), ("pytorch, published form", True)):
+        peer = _lung_ssfnet_torch.build(torch, options, image_per_channel=repeated)
+        peer.load_state_dict(
+            {
+                k: torch.as_tensor(v.copy())
+                for k, v in _lung_ssfnet_torch.state_of(state).items()
+            },
+            strict=False,
+        )
+        theirs[name] = partial(_without_gradient, torch, peer, given)
     ours = jnp.asarray(x)
-    expected = np.moveaxis(theirs(), 1, -1)
-    gap = np.abs(np.asarray(program(arrays, ours)) - expected).max()
+    found = np.asarray(program(arrays, ours))
+    rows = []
     times = _results.interleave(
-        {"jaxvision": lambda: program(arrays, ours), "pytorch": theirs}, repeats
+        {"jaxvision": lambda: program(arrays, ours), **theirs}, repeats
     )
-    ratio = np.asarray(times["pytorch"]) / np.asarray(times["jaxvision"])
-    return [
-        {
-            "kind": "forward",
-            "side": side,
-            "seconds": {name: _results.summarize(t) for name, t in times.items()},
-            "pytorch_over_jaxvision": _results.summarize(ratio),
-            "compile_seconds": compiled,
-            "difference": float(gap / np.abs(expected).max()),
-            "threads": torch.get_num_threads(),
-        }
-    ]
+    for name, run in theirs.items():
+        expected = np.moveaxis(run(), 1, -1)
+        ratio = np.asarray(times[name]) / np.asarray(times["jaxvision"])
+        rows.append(
+            {
+                "kind": "forward",
+                "side": side,
+                "seconds": {
+                    n: _results.summarize(times[n]) for n in ("jaxvision", name)
+                },
+                f"{name}_over_jaxvision": _results.summarize(ratio),
+                "compile_seconds": compiled,
+                "difference": float(
+                    np.abs(found - expected).max() / np.abs(expected).max()
+                ),
+                "threads": torch.get_num_threads(),
+            }
+        )
+    return rows
+
+
+def _without_gradient(torch: Any, network: Any, x: Any) -> Any:
+    with torch.no_grad():
+        return network(x).numpy()
 
 
 def _plausible(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Any:
@@ -353,12 +363,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _results.write(
                 "lung_ssfnet_speed",
                 rows,
-                claim="The forward pass at 512 x 512 is five times as fast as the "
-                f"{PUBLISHED_SECONDS} s of the authors' network in PyTorch",
+                claim="The forward pass at 512 x 512 is faster than the same network "
+                "in PyTorch, and takes a fifth of the "
+                f"{PUBLISHED_SECONDS} s reported for the authors' code",
                 notes=[
                     "one image, one class, the fusion of the authors' code; float32",
-                    "PyTorch: written from the description, basis images kept once",
-                    "both in one process, in turns, with the same arrays",
+                    "PyTorch: written from the description, basis images kept once "
+                    "or, in the published form, for each channel",
+                    "all in one process, in turns, with the same arrays",
                 ],
                 peers=["torch"],
             )

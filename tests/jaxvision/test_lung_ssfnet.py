@@ -111,7 +111,7 @@ def test_logits_are_those_of_pytorch(fusion, images):
     model = filled(build(options))
     # Gray images are repeated.
     images = images[..., :1] if fusion == "paper" else images
-    module = peer.build(torch, options)
+    module = peer.build(torch, options, image_per_channel=fusion == "repository")
     state = peer.state_of(weights.named_arrays(model))
     found = module.load_state_dict(
         {k: torch.as_tensor(v.copy()) for k, v in state.items()}, strict=False
