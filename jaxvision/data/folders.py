@@ -22,6 +22,10 @@ class DataError(ValueError):
     """A folder or file cannot be read as what it should be; the message names it."""
 
 
+class UnreadableError(DataError):
+    """A file that is damaged or too large to open: what `damaged="skip"` leaves out."""
+
+
 def read_image_folder(
     folder: str | Path,
     size: int | tuple[int, int],
@@ -35,7 +39,9 @@ def read_image_folder(
 
     `folder/cat/1.png`, `folder/dog/2.jpg`: labels number the class folders in order of
     their names, or as `classes` says. Files in the folder itself are images without
-    labels. Images are resized (bilinear, averaged where they shrink) and in [0, 1].
+    labels. Images are resized (bilinear, averaged where they shrink) and in [0, 1]:
+    bytes over 255, integers of 16 bits over 65535, floats as they are. Gray images are
+    repeated for 3 channels.
 
     Args:
         folder: of files with the suffixes of `SUFFIXES`.
@@ -44,7 +50,8 @@ def read_image_folder(
         classes: names of the class folders, in the order of the labels.
         group: regular expression for names of files without suffix, whose first group
             says what is on them, `r"(fruit\d+)_"`: images of one thing have one number.
-        damaged: `"raise"`, or `"skip"` with a warning that names the file.
+        damaged: `"raise"`, or `"skip"` with a warning that names the file: one that
+            cannot be read. What is read and does not fit is an error in any case.
 
     Returns:
         `"image"` (n, height, width, channels) float32; with class folders `"label"`
@@ -52,7 +59,8 @@ def read_image_folder(
 
     Raises:
         DataError: no such folder, no images, a class that is not there, both kinds of
-            folder at once, a damaged file, or a name that `group` does not fit.
+            folder at once, a damaged file, floats outside of [0, 1] or integers of more
+            than 16 bits, or a name that `group` does not fit.
         ValueError: another argument is not as above.
     """
     where = "jaxvision.data.read_image_folder"
@@ -133,8 +141,9 @@ def read_segmentation_folder(
 ) -> dict[str, np.ndarray]:
     """Returns `images/*` and `masks/*` of a folder, paired by their names.
 
-    Images are resized as by `read_image_folder`, masks to the nearest pixel. A mask is
-    gray; its values are the labels, unless `values` says what each stands for.
+    Images are read as by `read_image_folder`, masks resized to the nearest pixel. A
+    mask is gray or has a palette; its values or indices are the labels, unless `values`
+    says what each stands for.
 
     Args:
         folder: with `images` and `masks`, every file in both, suffixes aside.
@@ -142,16 +151,18 @@ def read_segmentation_folder(
         channels: of the images, 1 or 3.
         values: label by value in the masks, `{0: 0, 255: 1}`; other values are errors.
         num_classes: labels must be below it.
-        damaged: `"raise"`, or `"skip"` with a warning that names the file; a pair is
-            skipped with either of its files.
+        damaged: `"raise"`, or `"skip"` with a warning that names the file: one that
+            cannot be read, whose pair is skipped. What is read and does not fit is an
+            error in any case.
 
     Returns:
         `"image"` (n, height, width, channels) float32 in [0, 1] and `"label"` (n,
         height, width) int32, in the order of the names.
 
     Raises:
-        DataError: no such folders, no images, an image or mask without partner, sizes
-            that differ, a damaged file, or a value that is no label.
+        DataError: no such folders, no images, an image or mask without partner, or with
+            two, sizes that differ, a damaged file, a mask in colors, or a value that is
+            no label.
         ValueError: another argument is not as above.
     """
     where = "jaxvision.data.read_segmentation_folder"
@@ -163,7 +174,7 @@ def read_segmentation_folder(
                 f"{where}: {folder} must hold the folders images and masks, got no "
                 f"{name}"
             )
-        sides.append({p.stem: p for p in _images(folder / name)})
+        sides.append(_by_stem(where, _images(folder / name)))
     images, masks = sides
     pairs = ((images, masks, "a mask"), (masks, images, "an image"))
     for have, lack, kind in pairs:
@@ -191,6 +202,18 @@ def read_segmentation_folder(
     }
 
 
+def _by_stem(where: str, paths: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in found:
+            raise DataError(
+                f"{where}: {path.parent} must have one file of each name, suffixes "
+                f"aside, got {found[path.stem].name} and {path.name}"
+            )
+        found[path.stem] = path
+    return found
+
+
 def read_image(path: Path, shape: tuple[int, int], channels: int) -> np.ndarray:
     """Returns an image (height, width, channels), float32 in [0, 1].
 
@@ -212,11 +235,12 @@ def _opened(
             with Image.open(path) as file:
                 before = (file.height, file.width)
                 if before[0] * before[1] > MOST_PIXELS:
-                    raise DataError(
+                    raise UnreadableError(
                         f"{path} must have at most {MOST_PIXELS:,} pixels, got "
                         f"{before[0]} x {before[1]}"
                     )
-                image = _mode(file, channels)
+                file.load()  # what is damaged shows here
+                image = file.copy()
     except (
         OSError,
         SyntaxError,
@@ -224,28 +248,65 @@ def _opened(
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+        raise UnreadableError(f"cannot read {path}: {error}") from error
+    if not channels:
+        image = _stored(path, image)
+    elif image.mode == "F" or image.mode.startswith("I"):
+        image = _deep(path, image)
+    else:
+        image = image.convert("RGB" if channels == 3 else "L")
     if before != shape:
         how = Image.Resampling.BILINEAR if channels else Image.Resampling.NEAREST
         image = image.resize((shape[1], shape[0]), how)
     array = np.asarray(image)
-    if channels:
-        array = array.reshape(*shape, channels)
-        full = 65535.0 if array.dtype == np.uint16 or image.mode == "F" else 255.0
-        array = (array / full).astype(np.float32)
-    return array, before
+    if not channels:
+        return array, before
+    if image.mode != "F":
+        array = array / np.float32(255)
+    # A deep image is gray: it is repeated for the channels that are asked for.
+    array = np.broadcast_to(array.reshape(*shape, -1), (*shape, channels))
+    return np.ascontiguousarray(array, np.float32), before
 
 
-def _mode(file: Any, channels: int) -> Any:
-    """Returns the image decoded, gray, colored or as it is stored (a mask)."""
-    if channels == 0:
-        # A palette stores labels as indices: they are kept, not turned into colors.
-        stored = file.mode in ("P", "L", "I", "I;16")
-        return file.copy() if stored else file.convert("L")
-    deep = file.mode.startswith("I")
-    if channels == 3:
-        return file.convert("RGB")
-    return file.convert("F") if deep else file.convert("L")
+def _deep(path: Path, image: Any) -> Any:
+    """Returns a gray image of 16 bits or of floats, as floats in [0, 1].
+
+    Pillow has no colored images of this kind, and clips where it converts to colors.
+    """
+    from PIL import Image
+
+    integers = image.mode != "F"
+    array = np.asarray(image).astype(np.float32)
+    most = 65535 if integers else 1
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= most):
+        kind = "integers from 0 to 65535" if integers else "floats from 0 to 1"
+        raise DataError(f"{path} must have {kind}, got values from {low:g} to {high:g}")
+    return Image.fromarray(array / np.float32(most))
+
+
+def _stored(path: Path, mask: Any) -> Any:
+    """Returns a mask with the numbers that it stores: gray values, or indices."""
+    from PIL import Image
+
+    # A palette stores labels as indices: they are kept, not turned into colors.
+    if mask.mode in ("P", "L") or mask.mode.startswith("I"):
+        return mask
+    if mask.mode == "1":
+        return mask.convert("L")
+    if mask.mode == "F":
+        array = np.asarray(mask)
+        if not np.array_equal(array, np.trunc(array)):
+            raise DataError(f"{path} must have whole numbers, got floats")
+        return Image.fromarray(array.astype(np.int32))
+    *colors, alpha = np.moveaxis(np.asarray(mask.convert("RGBA")), -1, 0)
+    same = all(np.array_equal(colors[0], other) for other in colors[1:])
+    if not same or alpha.min() < 255:
+        raise DataError(
+            f"{path} must be gray or have a palette, its values the labels, got "
+            f"{'colors' if not same else 'transparent pixels'} ({mask.mode})"
+        )
+    return Image.fromarray(colors[0])
 
 
 def _labels(
@@ -266,10 +327,12 @@ def _labels(
         for value, meaning in values.items():
             table[value] = meaning
         label = table[label]
-    if num_classes is not None and label.max(initial=0) >= num_classes:
+    low, high = label.min(initial=0), label.max(initial=0)
+    if low < 0 or (num_classes is not None and high >= num_classes):
+        upper = "up" if num_classes is None else f"to {num_classes - 1}"
         raise DataError(
-            f"{path} must have labels from 0 to {num_classes - 1}, got "
-            f"{label.max()}; say what values stand for with values={{...}}"
+            f"{path} must have labels from 0 {upper}, got {low if low < 0 else high}; "
+            "say what values stand for with values={...}"
         )
     return label
 
@@ -306,12 +369,14 @@ def _all(
     for path in paths:
         try:
             found.append((path, read(path)))
-        except DataError as error:
+        except UnreadableError as error:
             if damaged == "raise":
-                raise DataError(
+                raise UnreadableError(
                     f"{where}: {error}; damaged='skip' leaves such files out"
                 ) from error
             warnings.warn(f"{where}: left out: {error}", stacklevel=3)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
     return found
 
 

@@ -57,6 +57,35 @@ def test_sixteen_bits(tmp_path):
     np.testing.assert_allclose(found["image"][0, ..., 0], deep / 65535, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["uint16", ">u2", "int32", "float32"])
+def test_deep_images_keep_their_range(kind, tmp_path):
+    """Gray values over their full range, in one channel or in three."""
+    deep = np.linspace(0, 1, 64).reshape(8, 8)
+    scale = 1 if kind == "float32" else 65535
+    stored = (deep * scale).astype(kind)
+    write(tmp_path / "a.tiff", stored)
+    one, three = (
+        data.read_image_folder(tmp_path, 8, channels=n)["image"][0] for n in (1, 3)
+    )
+    np.testing.assert_allclose(one[..., 0], stored / scale, atol=1e-6)
+    np.testing.assert_array_equal(three, np.repeat(one, 3, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[0, 65536]], np.int32), "integers from 0 to 65535, .*0 to 65536"),
+        (np.array([[-1, 1]], np.int32), "integers from 0 to 65535, .*-1 to 1"),
+        (np.array([[0, 2.5]], np.float32), "floats from 0 to 1, .* 0 to 2.5"),
+        (np.array([[0, np.nan]], np.float32), "floats from 0 to 1, .* nan"),
+    ],
+)
+def test_deep_images_out_of_range(array, message, tmp_path):
+    write(tmp_path / "a.tiff", array)
+    with pytest.raises(data.DataError, match="a.tiff must have " + message):
+        data.read_image_folder(tmp_path, 4, damaged="skip")
+
+
 def test_damaged_images_are_named_and_skipped(classes):
     folder, _ = classes
     (folder / "cat" / "a.png").write_bytes((folder / "cat/b.png").read_bytes()[:90])
@@ -137,18 +166,58 @@ def test_palettes_keep_their_indices(tmp_path):
     assert found["label"][0].tolist() == [[0, 1], [2, 1]]
 
 
+def test_stored_masks(pairs):
+    """Gray values in whatever form they are stored; no luminance of colors."""
+    folder, _ = pairs
+    label = np.zeros((6, 6), np.uint8)
+    label[2:4, 1:5] = 2
+    write(folder / "masks" / "a.png", np.repeat(label[..., None], 3, axis=-1))
+    (folder / "masks" / "b.png").unlink()
+    write(folder / "masks" / "b.tiff", label.astype(np.float32))
+    found = data.read_segmentation_folder(folder, 6, num_classes=3)
+    np.testing.assert_array_equal(found["label"], np.stack([label, label]))
+    (folder / "masks" / "b.tiff").unlink()
+    Image.fromarray(label > 0).save(folder / "masks" / "b.bmp")
+    found = data.read_segmentation_folder(folder, 6, values={0: 0, 2: 2, 255: 1})
+    np.testing.assert_array_equal(found["label"][1], label > 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "message"),
+    [
+        ("a.png", [1, 0, 0], r"gray or have a palette, .*, got colors \(RGB\)"),
+        ("a.png", [0, 0, 0, 7], r"got transparent pixels \(RGBA\)"),
+        ("a.tiff", np.float32(0.5), "have whole numbers, got floats"),
+        ("a.tiff", np.int32(-1), "have labels from 0 up, got -1"),
+    ],
+)
+def test_masks_that_are_no_labels(pairs, name, mask, message):
+    folder, _ = pairs
+    (folder / "masks" / "a.png").unlink()
+    mask = np.uint8(mask) if isinstance(mask, list) else mask
+    write(folder / "masks" / name, np.tile(mask, (6, 6) + (1,) * np.ndim(mask)))
+    with pytest.raises(data.DataError, match=rf"masks/{name} must .*{message}"):
+        data.read_segmentation_folder(folder, 6, damaged="skip")
+
+
 def test_segmentation_folder_refuses(pairs):
+    """What is read and does not fit, with damaged="skip" too."""
     folder, _ = pairs
     with pytest.raises(data.DataError, match=r"must have labels from 0 to 1, got"):
-        data.read_segmentation_folder(folder, 6, num_classes=2)
+        data.read_segmentation_folder(folder, 6, num_classes=2, damaged="skip")
     with pytest.raises(data.DataError, match=r"values among \[0, 255\], got \[128\]"):
         data.read_segmentation_folder(folder, 6, values={0: 0, 255: 1})
-    write(folder / "masks" / "a.png", np.zeros((3, 6), np.uint8))
-    with pytest.raises(data.DataError, match=r"size of its image, 6 x 6, got 3 x 6"):
-        data.read_segmentation_folder(folder, 6)
-    with pytest.warns(UserWarning, match=r"left out: .*a.png must have the size"):
+    (folder / "masks" / "b.png").write_bytes(b"no mask")
+    with pytest.warns(UserWarning, match=r"left out: cannot read .*b.png"):
         found = data.read_segmentation_folder(folder, 6, damaged="skip")
     assert len(found["image"]) == len(found["label"]) == 1
+    write(folder / "masks" / "a.png", np.zeros((3, 6), np.uint8))
+    with pytest.raises(data.DataError, match=r"size of its image, 6 x 6, got 3 x 6$"):
+        data.read_segmentation_folder(folder, 6, damaged="skip")
+    write(folder / "images" / "a.bmp", np.zeros((3, 6), np.uint8))
+    with pytest.raises(data.DataError, match=r"one file of each .*a.bmp and a.png"):
+        data.read_segmentation_folder(folder, 6)
+    (folder / "images" / "a.bmp").unlink()
     (folder / "masks" / "b.png").unlink()
     with pytest.raises(data.DataError, match=r"b.png must have a mask of the same"):
         data.read_segmentation_folder(folder, 6)
