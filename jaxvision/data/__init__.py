@@ -1,12 +1,8 @@
 """Images from folders and files of the user, synthetic ones, and augmentation."""
 
 from jaxvision.data.augment import affine as affine
-from jaxvision.data.augment import blur as blur
-from jaxvision.data.augment import brightness as brightness
 from jaxvision.data.augment import distort as distort
 from jaxvision.data.augment import flip as flip
-from jaxvision.data.augment import gamma as gamma
-from jaxvision.data.augment import noise as noise
 from jaxvision.data.augment import normalize as normalize
 from jaxvision.data.augment import shift_crop as shift_crop
 from jaxvision.data.augment import standardize as standardize
@@ -19,6 +15,12 @@ from jaxvision.data.files import read_npz as read_npz
 from jaxvision.data.folders import DataError as DataError
 from jaxvision.data.folders import read_image_folder as read_image_folder
 from jaxvision.data.folders import read_segmentation_folder as read_segmentation_folder
+from jaxvision.data.intensity import blur as blur
+from jaxvision.data.intensity import brightness as brightness
+from jaxvision.data.intensity import contrast as contrast
+from jaxvision.data.intensity import gamma as gamma
+from jaxvision.data.intensity import low_resolution as low_resolution
+from jaxvision.data.intensity import noise as noise
 from jaxvision.data.partition import partition_dirichlet as partition_dirichlet
 from jaxvision.data.partition import partition_iid as partition_iid
 from jaxvision.data.partition import split_local as split_local
@@ -38,5 +40,5 @@ __all__ = [
     "standardize", "normalize", "flip", "shift_crop", "affine", "distort",
     "partition_dirichlet", "partition_iid", "split_local", "stack_nodes",
     "task_schedule",
-    "brightness", "gamma", "noise", "blur",
+    "brightness", "contrast", "gamma", "noise", "blur", "low_resolution",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 Every image draws from its own key, `jaxcore.training.row_keys`: what happens to it does
 not depend on the number of devices. Inside a training step these are part of the
 compiled program. Functions that move pixels take label maps (B, H, W) along and return
-them too.
+them too; those that change values alone are in `jaxvision.data.intensity`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from jaxtyping import Array, Float
 from jaxcore.training import row_keys
 from jaxvision import _checks
 from jaxvision._checks import Values
+from jaxvision.data._draws import Range, check_probability, check_range
 from jaxvision.layers._checks import images, positive
 
 
-Range = tuple[float, float]
 AXES = {"horizontal": 1, "vertical": 0}  # of one image (H, W, ...)
 
 
 def standardize(x: Float[Values, "b h w c"], *, epsilon: float = 1e-6) -> Array:
-    """Returns images with mean 0 and standard deviation 1, each over all its numbers.
+    """Returns images with mean 0 and standard deviation 1, each channel by its own.
+
+    A channel with one value everywhere becomes 0.
 
     Example:
         >>> import jax.numpy as jnp
@@ -37,7 +39,7 @@ def standardize(x: Float[Values, "b h w c"], *, epsilon: float = 1e-6) -> Array:
         [-1.0, 1.0]
     """
     x = images("jaxvision.data.standardize", x)
-    axes = (1, 2, 3)
+    axes = (1, 2)
     centered = x - jnp.mean(x, axes, keepdims=True)
     deviation = jnp.sqrt(jnp.mean(centered**2, axes, keepdims=True))
     return centered / jnp.maximum(deviation, epsilon)
@@ -115,7 +117,7 @@ def flip(
         raise ValueError(
             f"{where}: `direction` must be one of {tuple(AXES)}, got {direction!r}"
         )
-    _probability(where, probability)
+    check_probability(where, probability)
     x, maps = _with_labels(where, x, labels)
 
     def one(key, *arrays):
@@ -163,7 +165,7 @@ def affine(
     *labels: Values,
     degrees: Range = (0.0, 0.0),
     scale: Range = (1.0, 1.0),
-    probability: float = 1.0,
+    probability: float | tuple[float, float] = 1.0,
 ) -> tuple[Array, ...]:
     """Returns images rotated and scaled about their centers.
 
@@ -176,7 +178,8 @@ def affine(
         x: (B, H, W, C).
         labels: maps (B, H, W).
         degrees, scale: ranges to draw from, angle uniform, factor log-uniform.
-        probability: of changing an image at all.
+        probability: of changing an image at all; or two, of rotating it and, whether or
+            not that happens, of scaling it.
 
     Raises:
         ValueError: a range in the wrong order, a factor that is not positive, shapes
@@ -190,10 +193,12 @@ def affine(
         [[1.0, 3.0], [0.0, 2.0]]
     """
     where = "jaxvision.data.affine"
-    _range(where, "degrees", degrees)
-    _range(where, "scale", scale)
+    check_range(where, "degrees", degrees)
+    check_range(where, "scale", scale)
     _checks.positive(where, "scale", scale[0])
-    _probability(where, probability)
+    both = probability if isinstance(probability, tuple) else (probability,)
+    for value in both:
+        check_probability(where, value)
     x, maps = _with_labels(where, x, labels)
     height, width = x.shape[1:3]
     rows, columns = jnp.meshgrid(
@@ -207,9 +212,10 @@ def affine(
         angle = jnp.deg2rad(jax.random.uniform(turn, (), x.dtype, *degrees))
         logs = jnp.log(jnp.asarray(scale, x.dtype))
         factor = jnp.exp(jax.random.uniform(size, (), x.dtype, logs[0], logs[1]))
-        changed = jax.random.bernoulli(chance, probability)
-        angle = jnp.where(changed, angle, 0)
-        factor = jnp.where(changed, factor, 1)
+        coins = (chance,) if len(both) == 1 else jax.random.split(chance)
+        changed = [jax.random.bernoulli(k, p) for k, p in zip(coins, both, strict=True)]
+        angle = jnp.where(changed[0], angle, 0)
+        factor = jnp.where(changed[-1], factor, 1)
         cosine, sine = jnp.cos(angle) / factor, jnp.sin(angle) / factor
         where_from = (
             cosine * rows + sine * columns + (height - 1) / 2,
@@ -301,102 +307,6 @@ def _resampled(
     return (inner, *(moved(m, 0) for m in maps))
 
 
-def brightness(key: Array, x: Float[Values, "b h w c"], *, factor: Range) -> Array:
-    """Returns each image times a factor drawn from a range, kept in [0, 1].
-
-    Example:
-        >>> import jax, jax.numpy as jnp
-        >>> x = jnp.full((1, 1, 1, 1), 0.8)
-        >>> float(brightness(jax.random.key(0), x, factor=(0.5, 0.5))[0, 0, 0, 0])
-        0.4
-    """
-    where = "jaxvision.data.brightness"
-    x = images(where, x)
-    _range(where, "factor", factor)
-    _checks.not_negative(where, "factor", factor[0])
-    return jnp.clip(x * _drawn(key, x, factor), 0, 1)
-
-
-def gamma(key: Array, x: Float[Values, "b h w c"], *, power: Range) -> Array:
-    """Returns images in [0, 1], each to a power drawn from a range.
-
-    Example:
-        >>> import jax, jax.numpy as jnp
-        >>> x = jnp.full((1, 1, 1, 1), 0.5)
-        >>> float(gamma(jax.random.key(0), x, power=(2, 2))[0, 0, 0, 0])
-        0.25
-    """
-    where = "jaxvision.data.gamma"
-    x = images(where, x)
-    _range(where, "power", power)
-    _checks.positive(where, "power", power[0])
-    return jnp.clip(x, 0, 1) ** _drawn(key, x, power)
-
-
-def noise(key: Array, x: Float[Values, "b h w c"], *, deviation: Range) -> Array:
-    """Returns images plus Gaussian noise, its deviation drawn for each image.
-
-    Example:
-        >>> import jax, jax.numpy as jnp
-        >>> x = noise(jax.random.key(0), jnp.zeros((1, 64, 64, 1)), deviation=(2, 2))
-        >>> print(f"{float(x.std()):.1f}")
-        2.0
-    """
-    where = "jaxvision.data.noise"
-    x = images(where, x)
-    _range(where, "deviation", deviation)
-    _checks.not_negative(where, "deviation", deviation[0])
-    first, second = jax.random.split(key)
-    draw = jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], x.dtype))
-    return x + _drawn(first, x, deviation) * draw(row_keys(second, len(x)))
-
-
-def blur(
-    key: Array, x: Float[Values, "b h w c"], *, sigma: Range, radius: int = 4
-) -> Array:
-    """Returns images under a Gaussian window, its width drawn for each image.
-
-    Args:
-        key: typed random key.
-        x: (B, H, W, C); beyond its border it goes on constant.
-        sigma: range of the width in pixels, positive.
-        radius: pixels on each side that the window reaches.
-
-    Example:
-        >>> import jax, jax.numpy as jnp
-        >>> x = jnp.zeros((1, 9, 9, 1)).at[0, 4, 4].set(1.0)
-        >>> y = blur(jax.random.key(0), x, sigma=(1.0, 1.0))
-        >>> print(f"{float(y.sum()):.4f} {float(y[0, 4, 4, 0]):.4f}")
-        1.0000 0.1592
-    """
-    where = "jaxvision.data.blur"
-    x = images(where, x)
-    _range(where, "sigma", sigma)
-    _checks.positive(where, "sigma", sigma[0])
-    positive(where, radius=radius)
-    offsets = jnp.arange(-radius, radius + 1).reshape(1, -1)
-    widths = _drawn(key, x, sigma).reshape(-1, 1)
-    weights = jnp.exp(-0.5 * (offsets / widths) ** 2)
-    weights = weights / jnp.sum(weights, axis=1, keepdims=True)
-    for axis in (1, 2):
-        pads = [(0, 0)] * 4
-        pads[axis] = (radius, radius)
-        padded, size = jnp.pad(x, pads, mode="edge"), x.shape[axis]
-        shifted = (
-            weights[:, i].reshape(-1, 1, 1, 1)
-            * lax.slice_in_dim(padded, i, i + size, axis=axis)
-            for i in range(2 * radius + 1)
-        )
-        x = sum(shifted, jnp.zeros((), x.dtype))
-    return x
-
-
-def _drawn(key: Array, x: Array, bounds: Range) -> Array:
-    """Returns a number of each image, shaped to be multiplied with them."""
-    draw = jax.vmap(lambda k: jax.random.uniform(k, (), x.dtype, *bounds))
-    return draw(row_keys(key, len(x))).reshape(-1, 1, 1, 1)
-
-
 def _with_labels(
     where: str, x: Values, labels: tuple[Values, ...]
 ) -> tuple[Array, list[Array]]:
@@ -409,15 +319,3 @@ def _with_labels(
                 f"{x.shape[:3]}, got shape {label.shape}"
             )
     return x, maps
-
-
-def _range(where: str, name: str, bounds: Range) -> None:
-    if len(bounds) != 2 or not bounds[0] <= bounds[1]:
-        raise ValueError(
-            f"{where}: `{name}` must be a range (low, high), got {bounds!r}"
-        )
-
-
-def _probability(where: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{where}: `probability` must be in [0, 1], got {value!r}")

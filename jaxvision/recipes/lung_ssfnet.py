@@ -38,8 +38,7 @@ class LungSSFRecipe(Epochs):
         power: see there; nnU-Net's.
         momentum: Nesterov's. weight_decay: added to the gradient.
         dice_weight: of the soft Dice beside the cross-entropy, which has 1.
-        augment: flip, rotate, scale, and change contrast, noise and sharpness, in the
-            compiled step.
+        augment: with nnU-Net's augmentation, see `augmented`, in the compiled step.
         batch_size, epochs: as usual; the rest of an epoch is dropped.
         num_images: to train on; with batch size and epochs it gives `steps`.
 
@@ -116,19 +115,20 @@ def predictions(logits: Array) -> Array:
 def task(config: LungSSFRecipe) -> Task:
     """Returns the task; batches are dicts of `"image"` and `"label"`.
 
-    Images (B, H, W, C) are in any range, with augmentation in [0, 1]; each is brought
-    to mean 0 and deviation 1. Labels (B, H, W) are integers. Metrics of a step: `loss`,
-    `cross_entropy`, `soft_dice`. Metrics of an evaluation, means over images:
+    Images (B, H, W, C) are in any range; each channel of each is brought to mean 0 and
+    deviation 1, before augmentation, as in nnU-Net. Labels (B, H, W) are integers.
+    Metrics of a step: `loss`, `cross_entropy`, `soft_dice`. Of an evaluation, means
+    over images:
     `accuracy` of the pixels, and for each class k but the background `dice_k` and
     `iou_k`, 1 where an image has the class neither in label nor prediction.
     """
     classes = max(config.network.num_classes, 2)
 
     def loss(model, batch, key):
-        image, label = batch["image"], batch["label"]
+        image, label = data.standardize(batch["image"]), batch["label"]
         if config.augment:
             image, label = augmented(key, image, label)
-        return config.loss(model(data.standardize(image)), label)
+        return config.loss(model(image), label)
 
     def evaluate(model, batch):
         label = batch["label"]
@@ -154,22 +154,61 @@ def task(config: LungSSFRecipe) -> Task:
 
 
 def augmented(key: Array, image: Array, label: Array) -> tuple[Array, Array]:
-    """Returns a batch after the augmentation of nnU-Net, in two dimensions.
+    """Returns a batch after the augmentation of nnU-Net for two dimensions.
 
-    Rotation by any angle and scaling by 0.7 to 1.4, each batch; flips; brightness,
-    gamma, blur and noise with small amplitudes. The simulation of low resolution is
-    left to the blur.
+    Each operation happens to an image with a probability of its own, in this order:
+
+    - rotation by any angle, 0.2; scaling by 1/1.4 to 1/0.7, 0.2; what moves in is 0;
+    - noise of deviation 0 to 0.1, 0.1, one for all channels;
+    - blur of width 0.5 to 1, 0.2, half of the channels;
+    - brightness times 0.75 to 1.25, 0.15; contrast times 0.75 to 1.25, 0.15;
+    - low resolution, 0.5 to 1 of the pixels a side, 0.25, half of the channels;
+    - gamma 0.7 to 1.5, of the negative 0.1, of the image 0.3, moments kept;
+    - flips along both axes, 0.5 each.
+
+    Args:
+        key: typed random key.
+        image: (B, H, W, C) after `jaxvision.data.standardize`: 0 is the mean, and the
+            numbers above are in deviations.
+        label: (B, H, W), moved along.
+
+    Source: nnU-Net v2's default training (Isensee et al., Nature Methods 18, 2021; its
+    released code for the numbers). The range 0 to 0.1 of the noise is named a variance
+    there and used as a deviation, as here. Its factor of scaling is uniform, ours
+    log-uniform over the same range.
     """
-    keys = jax.random.split(key, 7)
+    keys = jax.random.split(key, 10)
+    each = {"channels": 1.0}  # channels draw for themselves
     image, label = data.affine(
-        keys[0], image, label, degrees=(-180, 180), scale=(0.7, 1.4), probability=0.2
+        keys[0],
+        image,
+        label,
+        degrees=(-180, 180),
+        scale=(1 / 1.4, 1 / 0.7),
+        probability=(0.2, 0.2),
     )
-    for k, direction in ((keys[1], "horizontal"), (keys[2], "vertical")):
+    image = data.noise(keys[1], image, deviation=(0, 0.1), probability=0.1, shared=True)
+    image = data.blur(keys[2], image, sigma=(0.5, 1), probability=0.2, channels=0.5)
+    image = data.brightness(
+        keys[3], image, factor=(0.75, 1.25), limits=None, probability=0.15, **each
+    )
+    image = data.contrast(keys[4], image, factor=(0.75, 1.25), probability=0.15, **each)
+    image = data.low_resolution(
+        keys[5], image, zoom=(0.5, 1), probability=0.25, channels=0.5
+    )
+    for k, inverted, probability in ((keys[6], True, 0.1), (keys[7], False, 0.3)):
+        image = data.gamma(
+            k,
+            image,
+            power=(0.7, 1.5),
+            inverted=inverted,
+            keep_moments=True,
+            probability=probability,
+            **each,
+        )
+    for k, direction in ((keys[8], "horizontal"), (keys[9], "vertical")):
         image, label = data.flip(k, image, label, direction=direction)
-    image = data.brightness(keys[3], image, factor=(0.75, 1.25))
-    image = data.gamma(keys[4], image, power=(0.7, 1.5))
-    image = data.blur(keys[5], image, sigma=(0.3, 1.0), radius=3)
-    return data.noise(keys[6], image, deviation=(0.0, 0.05)), label
+    return image, label
 
 
 def report(

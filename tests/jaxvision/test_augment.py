@@ -29,6 +29,8 @@ def test_each_image_has_its_own_key(x):
         lambda x: data.blur(KEY, x, sigma=(0.5, 2.0)),
         lambda x: data.gamma(KEY, x, power=(0.5, 2.0)),
         lambda x: data.shift_crop(KEY, x, padding=2)[0],
+        lambda x: data.contrast(KEY, x, factor=(0.5, 2.0), channels=1.0),
+        lambda x: data.low_resolution(KEY, x, zoom=(0.3, 1.0), probability=0.5),
     )
     for run in functions:
         whole = run(x)
@@ -112,10 +114,128 @@ def test_blur_is_a_gaussian(x):
 
 
 def test_standardize(x):
+    """Each channel by its own numbers, whatever the others are."""
+    x = x * jnp.asarray([1, 10, 0.1]).reshape(1, 1, 1, 3)
     y = np.float64(data.standardize(5 + 3 * x))
-    np.testing.assert_allclose(y.mean((1, 2, 3)), 0, atol=1e-5)
-    np.testing.assert_allclose(y.std((1, 2, 3)), 1, rtol=1e-4)
+    np.testing.assert_allclose(y.mean((1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(y.std((1, 2)), 1, rtol=1e-3)
     assert not np.any(data.standardize(jnp.ones((1, 2, 2, 1))))
+
+
+def test_contrast(x):
+    """Around the mean of each channel, within its extremes."""
+    z = np.float64(5 * x - 2)
+    middle = z.mean((1, 2), keepdims=True)
+    for factor in (0.25, 3.0):
+        found = data.contrast(KEY, jnp.asarray(z, "float32"), factor=(factor, factor))
+        low, high = z.min((1, 2), keepdims=True), z.max((1, 2), keepdims=True)
+        expected = np.clip(middle + factor * (z - middle), low, high)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    drawn = data.contrast(KEY, x, factor=(0.5, 0.9), channels=1.0)
+    ratios = (np.asarray(drawn).std((1, 2)) / np.asarray(x).std((1, 2))).ravel()
+    assert len(set(ratios.round(4))) == 12
+    assert 0.5 <= ratios.min() <= ratios.max() <= 0.9
+
+
+def test_gamma_of_any_range(x):
+    """Between the extremes of a channel, its moments kept, and of the negative."""
+    z = np.float64(5 * x - 2)
+    for inverted in (False, True):
+        found = data.gamma(
+            KEY, jnp.asarray(z, "float32"), power=(2, 2), inverted=inverted,
+            keep_moments=True,
+        )  # fmt: skip
+        low, high = z.min((1, 2), keepdims=True), z.max((1, 2), keepdims=True)
+        unit = (z - low) / (high - low)
+        unit = 1 - (1 - unit) ** 2 if inverted else unit**2
+        unit = (unit - unit.mean((1, 2), keepdims=True)) / unit.std(
+            (1, 2), keepdims=True
+        )
+        expected = z.mean((1, 2), keepdims=True) + unit * z.std((1, 2), keepdims=True)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    plain = data.gamma(KEY, x, power=(2, 2), inverted=True)
+    np.testing.assert_allclose(plain, 1 - (1 - np.asarray(x)) ** 2, atol=1e-6)
+    flat = data.gamma(KEY, jnp.full((1, 3, 3, 1), 4.0), power=(2, 3), keep_moments=True)
+    np.testing.assert_allclose(flat, 4.0, rtol=1e-6)
+    # A range about 1 is drawn from below and above 1 equally often.
+    half = jnp.full((400, 1, 1, 1), 0.5)
+    powers = -np.log2(np.asarray(data.gamma(KEY, half, power=(0.5, 5.0))).ravel())
+    assert 0.5 <= powers.min() < 0.55 < 4.5 < powers.max() <= 5
+    assert np.mean(powers < 1) == pytest.approx(0.5, abs=0.08)
+
+
+def test_low_resolution(rng):
+    """Nearest pixels of a coarse grid, then lines between them; PyTorch's rules."""
+    image = rng.uniform(size=(12, 9))
+
+    def expected(zoom):
+        out = image
+        for axis in (0, 1):
+            side = image.shape[axis]
+            few = round(side * zoom)
+            near = np.floor((np.arange(few) + 0.5) * side / few + 1e-9).astype(int)
+            coarse = np.moveaxis(np.take(out, near, axis), axis, 0)
+            at = (np.arange(side) + 0.5) * few / side - 0.5
+            columns = [
+                np.interp(at, np.arange(few), c) for c in coarse.reshape(few, -1).T
+            ]
+            out = np.stack(columns, 1).reshape(side, *coarse.shape[1:])
+            out = np.moveaxis(out, 0, axis)
+        return out
+
+    x = jnp.asarray(image.reshape(1, 12, 9, 1), "float32")
+    run = jax.jit(lambda z: data.low_resolution(KEY, x, zoom=z), static_argnums=0)
+    for zoom in (0.5, 0.61, 1.0):
+        np.testing.assert_allclose(
+            run((zoom, zoom))[0, :, :, 0], expected(zoom), rtol=1e-5, atol=1e-6
+        )
+    np.testing.assert_allclose(run((1.0, 1.0)), x, rtol=1e-6)
+
+
+CHANCES = {
+    "brightness": {"factor": (0.5, 0.5), "limits": None, "channels": 0.5},
+    "contrast": {"factor": (0.5, 0.5), "channels": 0.5},
+    "gamma": {"power": (2.0, 2.0), "channels": 0.5},
+    "blur": {"sigma": (1.0, 1.0), "radius": 1, "channels": 0.5},
+    "low_resolution": {"zoom": (0.5, 0.5), "channels": 0.5},
+    "noise": {"deviation": (1.0, 1.0), "shared": True},
+}
+
+
+@pytest.mark.parametrize("name", CHANCES)
+def test_probabilities_of_images_and_channels(name, rng):
+    """How many images and channels differ afterwards; the others do not at all."""
+    one = rng.uniform(0.1, 0.9, size=(1, 4, 4, 3))
+    x = jnp.asarray(np.tile(one, (600, 1, 1, 1)), "float32")
+    function = getattr(data, name)
+    found = function(KEY, x, probability=0.4, **CHANCES[name])
+    changed = np.any(np.asarray(found != x), axis=(1, 2))
+    images = changed.any(1)
+    if name == "noise":  # one noise for all channels
+        moved = np.asarray(found - x)
+        np.testing.assert_allclose(moved, moved[..., :1] * np.ones(3), atol=1e-5)
+        assert images.mean() == pytest.approx(0.4, abs=0.07)
+        return
+    # Of a changed image each channel with one half, so that 1/8 of them stay whole.
+    assert images.mean() == pytest.approx(0.4 * 7 / 8, abs=0.07)
+    assert changed.mean() == pytest.approx(0.4 / 2, abs=0.05)
+    whole = function(KEY, x[:2], **{**CHANCES[name], "channels": None})
+    together = function(KEY, x[:2], **{**CHANCES[name], "channels": 1.0})
+    np.testing.assert_allclose(whole, together, rtol=1e-5, atol=1e-6)
+
+
+def test_rotation_and_scaling_have_a_probability_each():
+    plane = jnp.tile(jnp.arange(9.0).reshape(1, 1, 9, 1), (600, 9, 1, 1))
+    (y,) = data.affine(
+        KEY, plane, degrees=(90, 90), scale=(2, 2), probability=(0.4, 0.2)
+    )
+    slopes = np.asarray(y[:, 4, 5, 0] - y[:, 4, 4, 0]).round(3)
+    turned = np.abs(slopes) < 0.1
+    assert turned.mean() == pytest.approx(0.4, abs=0.06)
+    assert np.mean(slopes[~turned] == 0.5) == pytest.approx(0.2, abs=0.06)
+    down = np.abs(np.asarray(y[:, 5, 4, 0] - y[:, 4, 4, 0]).round(3))[turned]
+    assert set(down) == {0.5, 1.0}
+    assert np.mean(down == 0.5) == pytest.approx(0.2, abs=0.08)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +257,20 @@ def test_standardize(x):
         (lambda x: data.gamma(KEY, x, power=(0, 1)), "`power` must be positive, got 0"),
         (lambda x: data.blur(KEY, x, sigma=(0, 1)), "`sigma` must be positive, got 0"),
         (lambda x: data.noise(KEY, x, deviation=(1,)), r"must be a range .*got \(1,\)"),
+        (lambda x: data.contrast(KEY, x, factor=(-1, 1)), "must not be negative"),
+        (lambda x: data.low_resolution(KEY, x, zoom=(0, 1)), "`zoom` must be positive"),
+        (
+            lambda x: data.low_resolution(KEY, x, zoom=(0.5, 1.5)),
+            r"`zoom` must be at most 1, got \(0.5, 1.5\)",
+        ),
+        (
+            lambda x: data.contrast(KEY, x, factor=(1, 1), channels=2),
+            r"`channels` must be in \[0, 1\], got 2",
+        ),
+        (
+            lambda x: data.affine(KEY, x, probability=(0.5, 2)),
+            r"`probability` must be in \[0, 1\], got 2",
+        ),
     ],
 )
 def test_refuses(call, match, x):

@@ -196,6 +196,22 @@ def test_loss_is_the_sum_of_its_parts(rng):
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
+def test_augmentation_has_the_probabilities_of_nnunet(rng):
+    """The share of images with nothing but flips; labels go with their images."""
+    image = np.tile(rng.normal(size=(1, 6, 6, 1)), (500, 1, 1, 1)).astype("float32")
+    label = np.tile(np.arange(36).reshape(1, 6, 6), (500, 1, 1))
+    found, moved = jax.jit(recipes.augmented)(jax.random.key(0), image, label)
+    flips = [np.s_[:, ::i, ::j] for i in (1, -1) for j in (1, -1)]
+    same = [np.abs(found - image[f]).max((1, 2, 3)) < 1e-4 for f in flips]
+    for rows, f in zip(same, flips, strict=True):
+        np.testing.assert_array_equal(moved[rows], label[f][rows])
+    # Affine 0.2 twice, noise, blur of a half, brightness, contrast, a half of low
+    # resolution, two gammas.
+    expected = 0.8**2 * 0.9 * 0.9 * 0.85**2 * 0.875 * 0.9 * 0.7
+    assert np.mean(same, axis=1).sum() == pytest.approx(expected, abs=0.06)
+    assert np.mean(same, axis=1).min() > expected / 4 / 2
+
+
 def test_presets():
     paper = jaxvision.recipe(NAME)
     assert paper.preset == "paper"
