@@ -18,8 +18,8 @@ OWNER = "jaxvision.layers.SpectralNorm"
 TINY = 1e-12  # as PyTorch: keeps the norm of a kernel of zeros off 0
 
 
-class Singular(nnx.Variable):
-    """A singular vector that power iteration follows; not trained."""
+class Singular(nnx.BatchStat):
+    """A singular vector that power iteration follows: kept, saved, not trained."""
 
 
 class SpectralNorm(nnx.Module):

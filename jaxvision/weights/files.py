@@ -49,6 +49,9 @@ def save_weights(
 ) -> Path:
     """Writes parameters and running statistics to a file of safetensors.
 
+    The vectors that `layers.SpectralNorm` follows are among them: without them the
+    network would be another one in evaluation. No random keys, no counters.
+
     The file is written beside and then moved: a crash leaves no half of one under its
     name.
 
