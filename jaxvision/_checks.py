@@ -1,4 +1,4 @@
-"""Checks that losses and metrics share."""
+"""Checks that losses and metrics share, and what they do with numbers first."""
 
 from __future__ import annotations
 
@@ -24,11 +24,29 @@ def floating(where: str, name: str, x: Any) -> Array:
 
 
 def integers(where: str, name: str, x: Any) -> Array:
-    """Returns `x` as an array; TypeError unless it is of integers."""
+    """Returns `x` as an array of int32 at least; TypeError unless it is of integers.
+
+    In the dtype of a mask, uint8, products of labels and numbers of classes would wrap.
+    """
     array = jnp.asarray(x)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{where}: `{name}` must be integers, got {array.dtype}")
-    return array
+    if array.dtype in (jnp.uint32, jnp.uint64):
+        array = jnp.minimum(array, jnp.iinfo(jnp.int32).max).astype(jnp.int32)
+    return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
+
+
+def wide(x: Array) -> Array:
+    """Returns `x` in float32 at least: half precision does for maps, not for sums."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def indices(labels: Array, num_classes: int) -> Array:
+    """Returns labels as indices for `mode="fill"`: those below 0 are out of range too.
+
+    As they are they would count from the end.
+    """
+    return jnp.where(labels < 0, num_classes, labels)
 
 
 def same_shape(where: str, **arrays: Array) -> None:

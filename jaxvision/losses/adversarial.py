@@ -202,7 +202,7 @@ def _scores(where: str, **given: Values) -> list[Array]:
                 f"{where}: `{name}` must be scores (batch, ...), not empty, got shape "
                 f"{array.shape}"
             )
-        found.append(array.astype(jnp.promote_types(array.dtype, jnp.float32)))
+        found.append(_checks.wide(array))
     return found
 
 
@@ -216,5 +216,4 @@ def _slopes(where: str, score: Callable[[Array], Array], x: Values) -> Array:
     x = _checks.floating(where, "x", x)
     _checks.rows(where, "x", x)
     found = jax.grad(lambda x: jnp.sum(score(x)))(x)
-    wide = jnp.promote_types(found.dtype, jnp.float32)
-    return found.reshape(found.shape[0], -1).astype(wide)
+    return _checks.wide(found.reshape(found.shape[0], -1))

@@ -41,7 +41,7 @@ def softmax_cross_entropy(
     Source: Szegedy et al., CVPR 2016, section 7 (smoothing).
     """
     where = "jaxvision.losses.softmax_cross_entropy"
-    logits = _wide(_checks.floating(where, "logits", logits))
+    logits = _checks.wide(_checks.floating(where, "logits", logits))
     labels = _checks.integers(where, "labels", labels)
     if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
         raise ValueError(
@@ -52,8 +52,7 @@ def softmax_cross_entropy(
     _checks.labels_below(where, "labels", labels, classes)
     _checks.fraction(where, "label_smoothing", label_smoothing)
     logs = jax.nn.log_softmax(logits)
-    # Negative indices would count from the end: they are sent out of range too.
-    index = jnp.where(labels < 0, classes, labels)[..., None]
+    index = _checks.indices(labels, classes)[..., None]
     own = jnp.take_along_axis(logs, index, axis=-1, mode="fill", fill_value=jnp.nan)
     s = label_smoothing
     return -((1 - s) * own[..., 0] + s * jnp.mean(logs, axis=-1))
@@ -88,13 +87,9 @@ def binary_cross_entropy(
         [0.6931]
     """
     where = "jaxvision.losses.binary_cross_entropy"
-    logits = _wide(_checks.floating(where, "logits", logits))
+    logits = _checks.wide(_checks.floating(where, "logits", logits))
     targets = _checks.floating(where, "targets", targets)
     _checks.same_shape(where, logits=logits, targets=targets)
     _checks.fraction(where, "label_smoothing", label_smoothing)
     soft = (1 - label_smoothing) * targets.astype(logits.dtype) + label_smoothing / 2
     return jax.nn.softplus(logits) - soft * logits
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -65,8 +65,7 @@ def soft_dice_loss(
             f"{where}: `background` must be one of several classes, from 0 to "
             f"{classes - 1}, got {background!r} with {classes} in all"
         )
-    wide = jnp.promote_types(p.dtype, jnp.float32)
-    p, t = p.astype(wide), t.astype(wide)
+    p, t = _checks.wide(p), _checks.wide(t)
     axes = tuple(range(0 if over_batch else 1, p.ndim - 1))
     overlap, mass = jnp.sum(p * t, axes), jnp.sum(p, axes) + jnp.sum(t, axes)
     share = 1

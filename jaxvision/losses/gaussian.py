@@ -31,7 +31,7 @@ def gaussian_kl(
         mean, log_variance: (B, ...), floating point.
 
     Returns:
-        (B,), at least 0.
+        (B,), at least 0, in float32 at least.
 
     Raises:
         TypeError: an argument is not floating point.
@@ -47,6 +47,7 @@ def gaussian_kl(
     log_variance = _checks.floating(where, "log_variance", log_variance)
     _checks.same_shape(where, mean=mean, log_variance=log_variance)
     _checks.rows(where, "mean", mean)
+    mean, log_variance = _checks.wide(mean), _checks.wide(log_variance)
     # expm1: near zero exp(v) - 1 - v loses its digits.
     terms = mean**2 + (jnp.expm1(log_variance) - log_variance)
     return 0.5 * jnp.sum(terms, axis=tuple(range(1, mean.ndim)))
@@ -83,7 +84,7 @@ def gaussian_nll(
         _checks.positive(where, "variance", variance)
         value = jnp.full(square.shape, variance, square.dtype)
     else:
-        value = _checks.floating(where, "variance", variance)
+        value = _checks.wide(_checks.floating(where, "variance", variance))
         if value.shape not in ((), square.shape):
             raise ValueError(
                 f"{where}: `variance` must be a number or have shape {square.shape}, "
@@ -133,6 +134,5 @@ def _squares(where: str, x: Values, mean: Values) -> tuple[Array, int]:
     mean = _checks.floating(where, "mean", mean)
     _checks.same_shape(where, x=x, mean=mean)
     _checks.rows(where, "x", x)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    gap = x.astype(wide) - mean.astype(wide)
+    gap = _checks.wide(x) - _checks.wide(mean)
     return jnp.sum(gap**2, axis=tuple(range(1, x.ndim))), math.prod(x.shape[1:])

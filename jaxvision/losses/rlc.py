@@ -68,8 +68,7 @@ def _product(a: Any, b: Any) -> Array:
     """Returns the inner product of two trees, in float32 at least."""
 
     def one(x, y):
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        return jnp.sum(x.astype(wide) * y.astype(wide))
+        return jnp.sum(_checks.wide(x) * _checks.wide(y))
 
     return sum(jax.tree.leaves(jax.tree.map(one, a, b)), jnp.zeros(()))
 

@@ -201,7 +201,7 @@ def _matrix(name: str, matrix: Values) -> Array:
             f"jaxvision.metrics.{name}: `matrix` must be (K, K), labels by "
             f"predictions, got shape {counts.shape}"
         )
-    return counts.astype(jnp.promote_types(counts.dtype, jnp.float32))
+    return _checks.wide(counts)
 
 
 def _share(part: Array, whole: Array, empty: float) -> Array:

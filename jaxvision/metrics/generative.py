@@ -271,7 +271,7 @@ def kl_to_uniform(counts: Int[Values, " k"]) -> Float[Array, ""]:
             "jaxvision.metrics.kl_to_uniform: `counts` must be (K,), one per class, "
             f"got shape {values.shape}"
         )
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = _checks.wide(values)
     shares = values / jnp.sum(values)
     return jnp.sum(jax.scipy.special.xlogy(shares, shares * len(values)))
 

@@ -35,6 +35,10 @@ def test_labels_out_of_range():
         losses.softmax_cross_entropy(logits, jnp.array([0, 3]))
     found = jax.jit(losses.softmax_cross_entropy)(logits, jnp.array([-1, 3]))
     assert np.isnan(found).all()
+    # More classes than the dtype has numbers for.
+    many, label = jnp.zeros((2, 1000)), np.array([-1, 7], "int8")
+    found = jax.jit(losses.softmax_cross_entropy)(many, label)
+    np.testing.assert_allclose(found, [np.nan, np.log(1000)], rtol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -93,6 +97,24 @@ def test_gaussian_kl(rng, x64):
     # v^2 / 4 for small v, where exp(v) - 1 - v in float32 is all rounding.
     tiny = losses.gaussian_kl(jnp.zeros((1, 1)), jnp.full((1, 1), 1e-5))
     np.testing.assert_allclose(tiny, 2.5e-11, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_gaussian_losses_in_half_precision(rng, dtype):
+    """Sums of thousands of terms in float32, as the same numbers give in float64."""
+    x, y = (jnp.asarray(rng.normal(size=(2, 4000)) * scale, dtype) for scale in (6, 1))
+    wide = [np.float64(z.astype("float32")) for z in (x, y)]
+    expected = 0.5 * (wide[0] ** 2 + np.exp(wide[1]) - 1 - wide[1]).sum(1)
+    found = losses.gaussian_kl(x, y)
+    assert found.dtype == jnp.float32
+    assert expected.min() > 66_000  # more than float16 has
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    variance = jnp.asarray([0.3, 7.0], dtype)
+    v = np.float64(variance.astype("float32"))
+    square = ((wide[0] - wide[1]) ** 2).sum(1)
+    expected = square / (2 * v) + 2000 * np.log(2 * np.pi * v)
+    found = losses.gaussian_nll(x, y, variance)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_gaussian_nll(rng, x64):

@@ -56,6 +56,27 @@ def test_ignored_labels_and_values_inside_jit():
     assert count(predicted, true).tolist() == [[1, 0], [1, 0]]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "uint32", "int64"])
+def test_labels_of_any_integer_dtype(dtype, rng, x64):
+    """More classes than squares of them fit; 255 is ignored, as masks have it."""
+    classes = 100 if dtype == "int8" else 200
+    ignore = -1 if dtype.startswith("int") else 255
+    true, predicted = rng.integers(0, classes, (2, 3, 40))
+    true[:, :5] = ignore
+    t, p = (x[true != ignore] for x in (true, predicted))
+    expected = sk.confusion_matrix(t, p, labels=list(range(classes)))
+    given = predicted.astype(dtype), true.astype(dtype)
+    count = partial(metrics.confusion_matrix, num_classes=classes, ignore=ignore)
+    np.testing.assert_array_equal(count(*given), expected)
+    np.testing.assert_array_equal(jax.jit(count)(*given), expected)
+    same = np.full((1, 4), classes - 1, dtype)
+    overlap = metrics.overlap_per_image(same, same, classes, empty=0.0)
+    np.testing.assert_array_equal(overlap[0], np.eye(classes)[-1])
+    np.testing.assert_array_equal(metrics.majority_label(same, classes), classes - 1)
+    distances = metrics.distance_within_classes(jnp.eye(4)[:, :2], same[0], 300)
+    assert float(distances[classes - 1]) > 0
+
+
 def test_matrices_add_up_and_map(rng):
     true, predicted = rng.integers(0, 3, (2, 5, 16))
     each = jax.vmap(lambda p, t: metrics.confusion_matrix(p, t, 3))(predicted, true)
