@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxvision._checks import integers, labels_below
+from jaxvision._checks import floating, integers, labels_below
 
 
 def positive(where: str, **values: Any) -> None:
@@ -50,6 +50,24 @@ def images(where: str, x: Any, channels: int | None = None, smallest: int = 1) -
         raise ValueError(
             f"{where}: `x` must be at least {smallest} high and wide, got shape "
             f"{array.shape}"
+        )
+    return array
+
+
+FORMS = {None: "(batch, ..., {})", 2: "(batch, {})", 3: "(batch, tokens, {})"}
+
+
+def features(where: str, x: Any, width: int, axes: int | None = None) -> Array:
+    """Returns `x` as an array if it is (B, ..., width) and real floating point.
+
+    Raises:
+        TypeError: no real floating point numbers.
+        ValueError: another last axis, fewer than two axes, or not `axes` of them.
+    """
+    array = floating(where, "x", x)
+    if array.ndim < 2 or array.ndim != (axes or array.ndim) or array.shape[-1] != width:
+        raise ValueError(
+            f"{where}: `x` must be {FORMS[axes].format(width)}, got shape {array.shape}"
         )
     return array
 

@@ -6,6 +6,7 @@ Over the batch with one scale and bias, or with those of each row's class.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import jax.numpy as jnp
@@ -15,7 +16,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxcore.training import axis_name, batch_moments, mean_over_devices
-from jaxvision.layers._checks import class_labels, positive
+from jaxvision import _checks
+from jaxvision.layers._checks import class_labels, features, positive
 
 
 class BatchNorm(nnx.Module):
@@ -68,8 +70,13 @@ class BatchNorm(nnx.Module):
         self.counts: Array | None = nnx.data(None)  # of rows, see `counted_rows`
 
     def __call__(self, x: Float[Array, "b *rest c"]) -> Float[Array, "b *rest c"]:
-        """Returns the normalized maps, of the dtype of `x`."""
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        """Returns the normalized maps, of the dtype of `x`.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, ..., channels) of floats.
+        """
+        x = features("jaxvision.layers.BatchNorm", x, self.mean.shape[0])
+        wide = _checks.wide(x)
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
             mean, variance = batch_moments(wide, self.counts)
@@ -150,22 +157,27 @@ class ConditionalBatchNorm(nnx.Module):
         Inside `jax.jit` a label out of range gives NaN.
 
         Raises:
-            TypeError: labels are no integers.
-            ValueError: not one label per row, or one out of range.
+            TypeError: `x` is no floats, or labels no integers.
+            ValueError: `x` is not (B, ..., channels), or not one label per row, or one
+                out of range.
         """
         where = "jaxvision.layers.ConditionalBatchNorm"
         classes, channels = self.scale[...].shape
+        x = features(where, x, channels)
         label = class_labels(where, label, x.shape[0], classes)
         shape = (x.shape[0], *(1,) * (x.ndim - 2), channels)
-        # Negative indices would count from the end: they are sent out of range too.
-        index = jnp.where(label < 0, classes, label)
-        scale, bias = (
-            jnp.take(table[...], index, axis=0, mode="fill", fill_value=jnp.nan)
-            for table in (self.scale, self.bias)
-        )
-        wide = self.norm(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        scale, bias = (class_rows(t[...], label) for t in (self.scale, self.bias))
+        wide = self.norm(_checks.wide(x))
         out = wide * scale.reshape(shape) + bias.reshape(shape)
         return out.astype(x.dtype)
+
+
+def class_rows(
+    table: Float[Array, "k n"], label: Int[Array, " b"]
+) -> Float[Array, "b n"]:
+    """Returns the row of each label; NaN for a label out of range."""
+    index = _checks.indices(label, len(table))
+    return jnp.take(table, index, axis=0, mode="fill", fill_value=jnp.nan)
 
 
 @contextlib.contextmanager
@@ -224,11 +236,22 @@ class InstanceNorm(nnx.Module):
         positive("jaxvision.layers.InstanceNorm", channels=channels)
         self.scale = nnx.Param(jnp.ones(channels)) if affine else None
         self.bias = nnx.Param(jnp.zeros(channels)) if affine else None
-        self.epsilon = epsilon
+        self.channels, self.epsilon = channels, epsilon
 
     def __call__(self, x: Float[Array, "b *rest c"]) -> Float[Array, "b *rest c"]:
-        """Returns the normalized maps, of the dtype of `x`."""
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        """Returns the normalized maps, of the dtype of `x`.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, ..., channels) of floats, or has fewer
+                than two positions: their variance is 0 whatever the image.
+        """
+        where = "jaxvision.layers.InstanceNorm"
+        x = features(where, x, self.channels)
+        if math.prod(x.shape[1:-1]) < 2:
+            raise ValueError(
+                f"{where}: `x` must have at least two positions, got shape {x.shape}"
+            )
+        wide = _checks.wide(x)
         axes = tuple(range(1, x.ndim - 1))
         centered = wide - jnp.mean(wide, axes, keepdims=True)
         variance = jnp.mean(centered**2, axes, keepdims=True)

@@ -73,7 +73,8 @@ class UNetEncoder(nnx.Module):
 
     Args:
         in_channels: of the images.
-        channels: widths of the stages; n of them need sides divisible by `2**(n - 1)`.
+        channels: widths of the stages; n of them need sides divisible by `2**(n - 1)`,
+            and with instance normalization two positions in the deepest.
         norm, activation: see `ConvPair`; instance normalization and leaky ReLU are
             those of nnU-Net.
 
@@ -130,7 +131,8 @@ class UNetEncoder(nnx.Module):
 
         Raises:
             TypeError: no floats.
-            ValueError: other channels, or a side that the strides do not divide.
+            ValueError: other channels, a side that the strides do not divide, or only
+                one position left for instance normalization.
         """
         where = "jaxvision.layers.UNetEncoder"
         x = images(where, x, self.in_channels)
@@ -138,6 +140,14 @@ class UNetEncoder(nnx.Module):
             raise ValueError(
                 f"{where}: `x` must have sides divisible by {self.divisor}, once 2 per "
                 f"stage but the first, got shape {x.shape}"
+            )
+        deepest = [side // self.divisor for side in x.shape[1:3]]
+        alone = isinstance(self.stages[-1].second.norm, InstanceNorm)
+        if alone and deepest == [1, 1]:
+            raise ValueError(
+                f"{where}: `x` must have at least two positions in the deepest stage, "
+                f"sides of {self.divisor} and {2 * self.divisor} or more, got shape "
+                f"{x.shape}"
             )
         found = []
         for stage in self.stages:

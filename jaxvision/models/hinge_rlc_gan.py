@@ -19,6 +19,7 @@ from jaxvision import _checks
 from jaxvision._checks import floating, integers
 from jaxvision.layers import BatchNorm, ConditionalBatchNorm, SpectralNorm, conv
 from jaxvision.layers._checks import class_labels, images, positive
+from jaxvision.layers.normalization import class_rows
 from jaxvision.layers.resize import average_pool, upsample_nearest
 
 
@@ -249,9 +250,9 @@ class LabelMap(nnx.Module):
 
     def __call__(self, label: Int[Array, " b"]) -> Float[Array, "b h w 1"]:
         """Returns a map for each label; inside `jax.jit` NaN for one out of range."""
-        index = jnp.where(label < 0, self.table[...].shape[0], label)
-        rows = jnp.take(self.table[...], index, 0, mode="fill", fill_value=jnp.nan)
-        return self.linear(rows).reshape(-1, self.size, self.size, 1)
+        return self.linear(class_rows(self.table[...], label)).reshape(
+            -1, self.size, self.size, 1
+        )
 
 
 class FirstBlock(nnx.Module):

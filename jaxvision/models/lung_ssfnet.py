@@ -31,7 +31,7 @@ class LungSSFOptions:
         num_classes: maps of logits: the background and the lesions, or 1 for a binary
             mask.
         channels: of the stages of the encoder; n of them need sides of images that are
-            divisible by `2**(n - 1)`.
+            divisible by `2**(n - 1)`, at least one twice as large.
         fusion_stages: highest decoder stages with a `FusionUnit`; others concatenate.
         ssf_stages: highest decoder stages with an `SSFBlock`.
         fusion: `"paper"` or `"repository"`, see `SSFBlock`.
@@ -145,7 +145,7 @@ class LungSSFNet(nnx.Module):
 
         Raises:
             TypeError: no floats.
-            ValueError: other channels, or a side that the strides do not divide.
+            ValueError: other channels, or sides that do not fit the strides.
         """
         x = images(OWNER, x)
         if x.shape[-1] == 1 < self.options.in_channels == 3:

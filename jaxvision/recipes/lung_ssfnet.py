@@ -67,6 +67,12 @@ class LungSSFRecipe(Epochs):
                 f"{OWNER}: `image_size` must be divisible by {divisor}, once 2 per "
                 f"stage of the encoder but the first, got {self.image_size}"
             )
+        if self.image_size < 2 * divisor:
+            raise ValueError(
+                f"{OWNER}: `image_size` must be at least {2 * divisor}, so that the "
+                "deepest stage has more than one position to normalize over, got "
+                f"{self.image_size}"
+            )
         _checks.positive(OWNER, "learning_rate", self.learning_rate)
         _checks.fraction(OWNER, "momentum", self.momentum)
         for name in ("weight_decay", "dice_weight", "power"):

@@ -236,6 +236,11 @@ def test_frequency_attention_of_groups(rng):
         (lambda: layers.conv(3, 4, 0, rngs=rngs()), "`kernel` must be a positive"),
         (lambda: layers.conv(3, 4, True, rngs=rngs()), "`kernel` .* got True"),
         (lambda: layers.conv(3, 4, 1, groups=2, rngs=rngs()), "must divide 3 and 4"),
+        (
+            lambda: layers.BatchNorm(4)(jnp.ones((2, 5, 1))),
+            r"BatchNorm: `x` must be \(batch, ..., 4\), got shape \(2, 5, 1\)",
+        ),
+        (lambda: layers.BatchNorm(4)(jnp.ones(4)), r"got shape \(4,\)"),
         (lambda: layers.BatchNorm(0), "BatchNorm: `channels` must be a positive"),
         (
             lambda: layers.ConvTranspose(1, 1, 3, padding=3, rngs=rngs()),
@@ -273,3 +278,9 @@ def test_frequency_attention_of_groups(rng):
 def test_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("norm", [layers.BatchNorm, layers.InstanceNorm])
+def test_integers_are_no_maps(norm):
+    with pytest.raises(TypeError, match="`x` must be real floating point, got int32"):
+        norm(3)(jnp.ones((2, 4, 3), int))

@@ -348,6 +348,7 @@ def test_options_are_checked(options, match):
     ("changes", "match"),
     [
         ({"image_size": 500}, "`image_size` must be divisible by 128, .*, got 500"),
+        ({"image_size": 128}, "`image_size` must be at least 256, .*, got 128"),
         ({"num_images": 3}, "`num_images` must be at least the batch size, 7, got 3"),
         ({"momentum": 1.0}, r"`momentum` must be in \[0, 1\), got 1.0"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive, got 0.0"),
@@ -368,6 +369,8 @@ def test_inputs_are_checked():
 
     with pytest.raises(ValueError, match=r"sides divisible by 2, .*\(1, 17, 16, 3\)"):
         run((1, 17, 16, 3))
+    with pytest.raises(ValueError, match=r"two positions .*, sides of 2 and 4 or mor"):
+        run((1, 2, 2, 3))
     with pytest.raises(ValueError, match="must have 3 channels, last, got shape"):
         run((1, 16, 16, 2))
     with pytest.raises(ValueError, match="`fusion` must be one of"):

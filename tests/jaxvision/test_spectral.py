@@ -143,6 +143,11 @@ def test_conditional_batch_norm(rng):
     single = norm(x[:1], label[:1])
     np.testing.assert_allclose(norm(x, label)[:1], single, rtol=1e-6)
     assert np.isnan(jax.jit(norm)(x[:2], jnp.array([0, -1]))[1]).all()
+    # More classes than the dtype has numbers for.
+    many = layers.ConditionalBatchNorm(2, 300)
+    many.eval()
+    found = jax.jit(many)(x[:2], np.array([3, -1], "int8"))
+    np.testing.assert_array_equal(np.isnan(found).all((1, 2)), [False, True])
 
 
 def test_known_labels_are_checked_inside_a_trace():
@@ -166,5 +171,11 @@ def test_refused():
         norm(jnp.ones((1, 2)), jnp.array([3]))
     with pytest.raises(ValueError, match=r"`label` must have shape \(2,\), one"):
         norm(jnp.ones((2, 2)), jnp.array([1]))
+    with pytest.raises(
+        ValueError, match=r"ConditionalB.* `x` must be \(batch, ..., 2\)"
+    ):
+        norm(jnp.ones((2, 1)), jnp.array([1, 1]))
+    with pytest.raises(TypeError, match="ConditionalBatchNorm: `x` must be real flo"):
+        norm(jnp.ones((2, 2), int), jnp.array([1, 1]))
     with pytest.raises(TypeError, match="`label` must be integers, got float32"):
         norm(jnp.ones((1, 2)), jnp.array([1.0]))

@@ -193,6 +193,20 @@ def test_overlap_per_image(rng):
         (lambda: layers.resize_bilinear(jnp.ones((1, 2, 2, 1)), 0, 2), "`height` must"),
         (lambda: layers.average_pool(jnp.ones((1, 1, 2, 1))), "at least 2 high and"),
         (lambda: layers.InstanceNorm(0), "`channels` must be a positive integer"),
+        (
+            lambda: layers.InstanceNorm(3)(jnp.ones((2, 1, 1, 3))),
+            r"InstanceNorm: `x` must have at least two positions, got .*\(2, 1, 1, 3\)",
+        ),
+        (lambda: layers.InstanceNorm(3)(jnp.ones((2, 3))), "at least two positions"),
+        (
+            lambda: layers.InstanceNorm(3)(jnp.ones((2, 4, 1))),
+            r"InstanceNorm: `x` must be \(batch, ..., 3\), got shape \(2, 4, 1\)",
+        ),
+        (
+            lambda: encoded((1, 4, 4, 1)),
+            r"UNetEncoder: `x` must have at least two positions .* sides of 4 and 8 or "
+            r"more, got shape \(1, 4, 4, 1\)",
+        ),
         (lambda: layers.SpatialAttention(4, rngs=nnx.Rngs(0)), "must be odd, got 4"),
         (lambda: grouped(groups=3), "`groups` must divide 4 and 4 channels, got 3"),
         (lambda: grouped(kernel=2), "`kernel` must be odd, got 2"),
@@ -212,6 +226,18 @@ def test_refuses(call, match):
 
 
 ONES = np.ones((2, 3, 3), int)
+
+
+def encoded(shape, norm=layers.InstanceNorm):
+    def run(x):
+        return layers.UNetEncoder(1, (2, 2, 2), norm=norm, rngs=nnx.Rngs(0))(x)
+
+    return nnx.eval_shape(run, jnp.ones(shape))
+
+
+def test_one_position_is_enough_for_batch_norm():
+    assert encoded((2, 4, 4, 1), layers.BatchNorm)[-1].shape == (2, 1, 1, 2)
+    assert encoded((1, 4, 8, 1))[-1].shape == (1, 1, 2, 2)
 
 
 def grouped(kernel=3, groups=2, **options):
