@@ -278,7 +278,8 @@ def _train(command: Train) -> int:
     rows = [("images", f"{count}"), ("steps", f"{result.step}")]
     if result.resumed:
         rows.append(("went on from step", f"{result.resumed}"))
-    rows += [(name, _number(value)) for name, value in result.metrics.items()]
+    found = runs.summarized(recipe, result.metrics, "evaluate/")
+    rows += [(name, _number(value)) for name, value in found.items()]
     _print(("", ""), [*rows, ("written to", str(command.out))])
     return OK
 

@@ -276,11 +276,27 @@ def evaluate(
             sums[metric] = sums.get(metric, 0.0) + part
         rows += weight
     found = {metric: (value / rows).tolist() for metric, value in sums.items()}
-    return (
-        found
-        if system.summarize is None
-        else system.summarize(run.recipe.config, found)
-    )
+    return summarized(run.recipe, found)
+
+
+def summarized(
+    recipe: registry.Recipe, found: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
+    """Returns metrics with those of an evaluation as the system summarizes them.
+
+    Args:
+        recipe: see `jaxvision.recipe`.
+        found: means that the task's evaluation found, by names with the prefix, and
+            others, which stay as they are.
+        prefix: of these names, `"evaluate/"` among the metrics of a training.
+    """
+    system = registry.find("jaxvision.runs.summarized", recipe.name)
+    means = {k[len(prefix) :]: v for k, v in found.items() if k.startswith(prefix)}
+    if system.summarize is None or not means:
+        return dict(found)
+    others = {k: v for k, v in found.items() if not k.startswith(prefix)}
+    new = system.summarize(recipe.config, means)
+    return {**others, **{prefix + name: value for name, value in new.items()}}
 
 
 def export(

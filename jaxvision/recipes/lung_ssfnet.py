@@ -14,11 +14,12 @@ from flax import nnx
 from jaxtyping import Array
 
 from jaxcore.training import Task
-from jaxvision import _checks, data, losses, metrics
+from jaxvision import _checks, data, losses
 from jaxvision.layers import count_parameters
 from jaxvision.layers._checks import positive
 from jaxvision.models import LungSSFNet, LungSSFOptions
 from jaxvision.recipes._epochs import Epochs
+from jaxvision.recipes._lesions import rows_of_images, summary
 from jaxvision.recipes._network_task import network_task
 from jaxvision.system import System
 
@@ -39,6 +40,8 @@ class LungSSFRecipe(Epochs):
         momentum: Nesterov's. weight_decay: added to the gradient.
         dice_weight: of the soft Dice beside the cross-entropy, which has 1.
         augment: with nnU-Net's augmentation, see `augmented`, in the compiled step.
+        positive_class: lesion that counts as positive in the decision for an image, in
+            the paper malignant; 0: the last.
         batch_size, epochs: as usual; the rest of an epoch is dropped.
         num_images: to train on; with batch size and epochs it gives `steps`.
 
@@ -54,6 +57,7 @@ class LungSSFRecipe(Epochs):
     weight_decay: float = 3e-5
     dice_weight: float = 1.0
     augment: bool = True
+    positive_class: int = 0
     batch_size: int = 7
     epochs: int = 500
     num_images: int = 245
@@ -77,6 +81,21 @@ class LungSSFRecipe(Epochs):
         _checks.fraction(OWNER, "momentum", self.momentum)
         for name in ("weight_decay", "dice_weight", "power"):
             _checks.not_negative(OWNER, name, getattr(self, name))
+        if not 0 <= self.positive_class < self.num_labels:
+            raise ValueError(
+                f"{OWNER}: `positive_class` must be from 0 to {self.num_labels - 1}, "
+                f"got {self.positive_class!r}"
+            )
+
+    @property
+    def num_labels(self) -> int:
+        """Labels of a pixel, the background included; two with one map of logits."""
+        return max(self.network.num_classes, 2)
+
+    @property
+    def positive(self) -> int:
+        """The lesion that counts as positive."""
+        return self.positive_class or self.num_labels - 1
 
     def rate(self, step: Array) -> Array:
         """Returns the learning rate at a step, constant over an epoch."""
@@ -124,11 +143,8 @@ def task(config: LungSSFRecipe) -> Task:
     Images (B, H, W, C) are in any range; each channel of each is brought to mean 0 and
     deviation 1, before augmentation, as in nnU-Net. Labels (B, H, W) are integers.
     Metrics of a step: `loss`, `cross_entropy`, `soft_dice`. Of an evaluation, means
-    over images:
-    `accuracy` of the pixels, and for each class k but the background `dice_k` and
-    `iou_k`, 1 where an image has the class neither in label nor prediction.
+    over images: see `rows_of_images`, and `summarize` for the figures that they make.
     """
-    classes = max(config.network.num_classes, 2)
 
     def loss(model, batch, key):
         image, label = data.standardize(batch["image"]), batch["label"]
@@ -137,15 +153,8 @@ def task(config: LungSSFRecipe) -> Task:
         return config.loss(model(image), label)
 
     def evaluate(model, batch):
-        label = batch["label"]
         found = predictions(model(data.standardize(batch["image"])))
-        rows = {"accuracy": jnp.mean(found == label, axis=(1, 2), dtype=jnp.float32)}
-        for kind in ("dice", "iou"):
-            overlaps = metrics.overlap_per_image(
-                found, label, classes, kind=kind, empty=1.0
-            )
-            rows |= {f"{kind}_{k}": overlaps[:, k] for k in range(1, classes)}
-        return rows
+        return rows_of_images(found, batch["label"], config.num_labels, config.positive)
 
     return network_task(
         OWNER,
@@ -220,43 +229,27 @@ def augmented(key: Array, image: Array, label: Array) -> tuple[Array, Array]:
 def report(
     predicted: Any, label: Any, num_classes: int, *, positive_class: int
 ) -> dict[str, float]:
-    """Returns the figures of the paper's tables for a test set.
-
-    `dice_k`, `iou_k`: of lesion k, averaged over the images that have it;
-    `iou_k_with_background`: mean of that and the IoU of the background in the same
-    images, which is what the published IoU seems to be (it exceeds the Dice, which no
-    IoU of one class can); `accuracy`, `precision`, `recall`, `f1`: of the decision for
-    an image, its most frequent lesion, with `positive_class` positive.
+    """Returns the figures of the paper's tables for a test set, those of `summarize`.
 
     Args:
         predicted, label: (n, H, W) integers.
         num_classes: background 0 included.
         positive_class: lesion that counts as positive, in the paper malignant.
     """
-    predicted, label = jnp.asarray(predicted), jnp.asarray(label)
-    overlaps = {
-        kind: metrics.overlap_per_image(predicted, label, num_classes, kind=kind)
-        for kind in ("dice", "iou")
-    }
-    found: dict[str, float] = {}
-    means = {k: metrics.mean_over_images(v, label) for k, v in overlaps.items()}
-    both = (overlaps["iou"] + overlaps["iou"][:, :1]) / 2
-    means["both"] = metrics.mean_over_images(both, label)
-    for k in range(1, num_classes):
-        found[f"dice_{k}"] = float(means["dice"][k])
-        found[f"iou_{k}"] = float(means["iou"][k])
-        found[f"iou_{k}_with_background"] = float(means["both"][k])
-    decided, true = (metrics.majority_label(x, num_classes) for x in (predicted, label))
-    found["accuracy"] = float(jnp.mean(decided == true, dtype=jnp.float32))
-    matrix = metrics.confusion_matrix(
-        jnp.where(decided == positive_class, 1, 0),
-        jnp.where(true == positive_class, 1, 0),
-        2,
+    rows = rows_of_images(
+        jnp.asarray(predicted), jnp.asarray(label), num_classes, positive_class
     )
-    found["precision"] = float(metrics.precision(matrix)[1])
-    found["recall"] = float(metrics.recall(matrix)[1])
-    found["f1"] = float(metrics.dice(matrix)[1])
-    return found
+    means = {name: float(jnp.mean(values)) for name, values in rows.items()}
+    return summary(means, num_classes)
+
+
+def summarize(config: LungSSFRecipe, found: dict[str, float]) -> dict[str, float]:
+    """Returns the figures of the paper's tables, of the means of an evaluation.
+
+    Dice and IoU of each lesion over the images that have it, the IoU with that of the
+    background, and accuracy, precision, recall and F1 of the decision for an image.
+    """
+    return summary(found, config.num_labels)
 
 
 def read(config: LungSSFRecipe, folder: Path, damaged: str) -> dict[str, np.ndarray]:
@@ -336,6 +329,7 @@ SYSTEM = System(
     inputs=_inputs,
     read=read,
     apply=lambda config, network, image: network(data.standardize(image)),
+    summarize=summarize,
     figures={"parameters, one class, the authors' code": _parameters},
     paper_figures={
         "malignant, IoU and Dice in percent": "81.05, 75.15; nnU-Net 79.91, 73.54",

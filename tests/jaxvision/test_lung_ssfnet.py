@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.metrics
 from flax import nnx
 
 import jaxvision
 from benchmarks import _lung_ssfnet_torch as peer
 from jaxcore.training import ArrayBatches, fit
-from jaxvision import data, layers, losses, weights
+from jaxvision import data, layers, losses, metrics, runs, weights
 from jaxvision.models import LungSSFNet, LungSSFOptions
 from jaxvision.recipes import lung_ssfnet as recipes
 
@@ -299,8 +300,8 @@ def test_training_learns_rings_and_resumes_exactly(tmp_path):
         )
     padded = ArrayBatches(arrays, 3, shuffle=False, last="pad")
     found = jax.jit(task.evaluate)(whole.state, padded.read(2, slice(0, 3)))
-    assert set(found) == {"accuracy", "dice_1", "iou_1"}
-    assert 0 <= found["iou_1"] <= found["dice_1"] <= 1
+    figures = recipes.summarize(recipe.config, found)
+    assert 0 <= figures["iou_1"] <= figures["dice_1"] <= 1
     # The augmentation is a part of the step: the shapes come out as they were.
     step = small_recipe(1, augment=True).task().step
     after, _ = jax.eval_shape(step, whole.state, batches.read(0, slice(0, 4)), key)
@@ -326,6 +327,69 @@ def test_report():
     assert found["accuracy"] == pytest.approx(2 / 4)
     # Positive are images 1 and 2; found positive are 2 and 3.
     assert found["precision"] == found["recall"] == found["f1"] == pytest.approx(0.5)
+    # What no image has is left out: no lesion 1, none decided as positive.
+    found = recipes.report(0 * label[:1], 0 * label[:1], 3, positive_class=2)
+    assert found == {"pixel_accuracy": 1.0, "accuracy": 1.0}
+
+
+class Stub(nnx.Module):
+    """Decides for the class that the image says, 0, 1 or 2 halves."""
+
+    def __init__(self, options, *, rngs):
+        self.scale = nnx.Param(jnp.ones(()))
+
+    def __call__(self, x):
+        return -((2 * x - jnp.arange(3.0).reshape(1, 1, 1, 3)) ** 2)
+
+
+def test_evaluation_prints_the_figures_of_the_tables(monkeypatch):
+    """In batches with a padded one, and on four devices, as for all images at once."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, (7, 4, 4)).astype(np.int32)
+    label[:2], label[2:4][label[2:4] == 2] = 0, 0  # without lesions, without one of two
+    wrong = rng.uniform(size=label.shape) < 0.4
+    predicted = np.where(wrong, rng.integers(0, 3, label.shape), label)
+    arrays = {"image": (predicted / 2).astype("float32")[..., None], "label": label}
+
+    # The network and what it is given, in place of ones whose answers nobody knows.
+    monkeypatch.setattr(recipes.data, "standardize", lambda x: x)
+    monkeypatch.setattr(recipes, "LungSSFNet", Stub)
+    recipe = jaxvision.recipe(NAME, positive_class=1)
+    state = recipe.task().init(jax.random.key(0))
+    run = runs.Run(recipe, state, 1)
+    expected = recipes.report(predicted, label, 3, positive_class=1)
+    assert len(expected) == 11
+    for batch_size in (2, 3, 7):
+        found = runs.evaluate(run, arrays, batch_size=batch_size)
+        assert found == pytest.approx(expected, rel=1e-5)
+    assert found["dice_1"] == pytest.approx(
+        np.mean(
+            [
+                2 * np.sum((p == 1) & (t == 1)) / (np.sum(p == 1) + np.sum(t == 1))
+                for p, t in zip(predicted, label, strict=True)
+                if np.any(t == 1)
+            ]
+        )
+    )
+    assert found["f1"] == pytest.approx(
+        sklearn.metrics.f1_score(
+            metrics.majority_label(label, 3) == 1,
+            metrics.majority_label(predicted, 3) == 1,
+        )
+    )
+    padded = {name: np.concatenate([a, a[:1]]) for name, a in arrays.items()}
+    padded["mask"] = np.arange(8) < 7
+    shared = jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), padded)
+    each = jax.pmap(recipe.task().evaluate, axis_name="data", in_axes=(None, 0))
+    # Each device has its share of the sums, as `masked_mean` says.
+    means = {k: float(np.mean(v)) for k, v in each(state, shared).items()}
+    assert recipes.summarize(recipe.config, means) == pytest.approx(expected, rel=1e-5)
+    # As the metrics of a training have them, and among others.
+    mixed = {"loss": 1.0, **{f"evaluate/{k}": v for k, v in means.items()}}
+    shown = runs.summarized(recipe, mixed, "evaluate/")
+    assert shown.pop("loss") == 1.0
+    assert shown["evaluate/iou_2"] == pytest.approx(expected["iou_2"], rel=1e-5)
+    assert set(shown) == {f"evaluate/{name}" for name in expected}
 
 
 @pytest.mark.parametrize(
@@ -354,6 +418,7 @@ def test_options_are_checked(options, match):
         ({"learning_rate": 0.0}, "`learning_rate` must be positive, got 0.0"),
         ({"dice_weight": -1.0}, "`dice_weight` must not be negative, got -1.0"),
         ({"epochs": 0}, "`epochs` must be a positive integer, got 0"),
+        ({"positive_class": 3}, "`positive_class` must be from 0 to 2, got 3"),
     ],
 )
 def test_recipe_is_checked(changes, match):
