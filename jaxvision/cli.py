@@ -300,6 +300,8 @@ def _evaluate(command: Evaluate) -> int:
 
 def _number(value: Any) -> str:
     """Returns a metric as text, of an array its shape."""
+    if isinstance(value, str):
+        return value
     if np.ndim(value) == 0:
         return f"{float(value):.6g}"
     return " x ".join(map(str, np.shape(value))) + " numbers, see --json and the log"

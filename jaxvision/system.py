@@ -61,7 +61,7 @@ class System:
         divide: `(recipe, state, arrays, holdout, seed) -> (shown, hidden)`, arrays to
             train on and to evaluate on; by default rows at random.
         summarize: `(recipe, metrics) -> metrics`, what is computed from the means that
-            an evaluation found.
+            an evaluation found: numbers, lists, or text.
         batches: `(recipe, arrays, seed) -> (batches, evaluate_on)` of
             `jaxcore.training.fit`, where a step takes something else than shuffled rows
             of the arrays; then the recipe says what is held out.
@@ -83,7 +83,7 @@ class System:
     load: Callable[..., weights.Loaded] = weights.load_weights
     prepare: Callable[[Any, Any, Arrays], Arrays] | None = None
     divide: Callable[..., tuple[Arrays, Arrays]] = random_rows
-    summarize: Callable[[Any, dict[str, float]], dict[str, float]] | None = None
+    summarize: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None
     batches: Callable[[Any, Any, int], tuple[Batches, Batches]] | None = None
     figures: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -113,7 +114,13 @@ def federated_task(
             drawn = derangement(visit_key, num_nodes)
             target = jnp.where(later, drawn, jnp.arange(num_nodes, dtype=jnp.int32))
         models, found = _train(
-            protocol, learner, models, target, batch, train_key, at_once
+            protocol,
+            _of_round(learner, state["round"]),
+            models,
+            target,
+            batch,
+            train_key,
+            at_once,
         )
         if after:
             models, source = exchange(models, source)
@@ -223,6 +230,14 @@ def _train(
         "loss": jnp.sum(weights * losses),
         "gradient_steps": jnp.sum(steps),
     }
+
+
+def _of_round(learner: Learner, number: Array) -> Learner:
+    """Returns the learner whose updates are those of a round, the first being 0."""
+    if learner.decay == 1:
+        return learner
+    slower = optax.scale(learner.decay ** number.astype(jnp.float32))
+    return learner._replace(optimizer=optax.chain(learner.optimizer, slower))
 
 
 def _exchange(

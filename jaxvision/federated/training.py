@@ -23,11 +23,13 @@ class Learner(NamedTuple):
         rows of a minibatch by `counts` (b,), 1 for those that count and 0 for others.
     optimizer: it starts anew wherever a model arrives.
     batch_size: rows of a minibatch.
+    decay: factor of all updates from one round of a federation to the next.
     """
 
     loss: Callable[[Any, Any, Any, Array], tuple[Array, Any]]
     optimizer: optax.GradientTransformation
     batch_size: int
+    decay: float = 1.0
 
 
 class Trained(NamedTuple):

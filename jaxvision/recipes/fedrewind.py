@@ -44,8 +44,10 @@ class FedRewindRecipe(Protocol):
         train_share: of the rows of a node to train on; it is tested on the others.
         num_tasks: for continual learning, in how many tasks the classes are cut, in
             their order; each node goes through them at its own pace. 1: none.
-        learning_rate: of SGD without momentum, constant. batch_size: rows of a
-            minibatch.
+        learning_rate: of SGD without momentum, while rewinding too.
+        decay: factor of the learning rate from one round to the next; 1, the paper's,
+            keeps it constant.
+        batch_size: rows of a minibatch.
         nodes_at_once: how many nodes are trained in parallel; 0: all.
 
     Raises:
@@ -63,6 +65,7 @@ class FedRewindRecipe(Protocol):
     train_share: float = 0.75
     num_tasks: int = 1
     learning_rate: float = 1e-3
+    decay: float = 1.0
     batch_size: int = 32
     nodes_at_once: int = 0
 
@@ -78,6 +81,8 @@ class FedRewindRecipe(Protocol):
         )
         _checks.positive(OWNER, "learning_rate", self.learning_rate)
         _checks.positive(OWNER, "alpha", self.alpha)
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"{OWNER}: `decay` must be in (0, 1], got {self.decay!r}")
         if self.partition not in PARTITIONS:
             raise ValueError(
                 f"{OWNER}: `partition` must be one of {PARTITIONS}, got "
@@ -219,7 +224,8 @@ def learner(config: FedRewindRecipe) -> Learner:
         each = losses.softmax_cross_entropy(logits, rows["label"])
         return masked_mean(each, counts), statistics_of(model)
 
-    return Learner(loss, optax.sgd(config.learning_rate), config.batch_size)
+    optimizer = optax.sgd(config.learning_rate)
+    return Learner(loss, optimizer, config.batch_size, config.decay)
 
 
 def _build(config: FedRewindRecipe, key: Array) -> FedRewindClassifier:
@@ -261,6 +267,15 @@ def task(config: FedRewindRecipe) -> Task:
         correct,
         nodes_at_once=config.nodes_at_once,
     )
+
+
+def summarize(config: FedRewindRecipe, found: dict[str, Any]) -> dict[str, Any]:
+    """Returns the metrics of an evaluation in percent, and where models were scored."""
+    percent = {f"{k}_percent": 100 * np.asarray(v) for k, v in found.items()}
+    return {
+        "scored": config.evaluate_at,
+        **{name: value.tolist() for name, value in percent.items()},
+    }
 
 
 def _given_or_drawn(given: Any, drawn: Array) -> Array:
@@ -345,6 +360,7 @@ SYSTEM = System(
     task_of=task,
     inputs=_inputs,
     read=read,
+    summarize=summarize,
     batches=lambda config, arrays, seed: nodes(config, arrays, seed).batches(),
     paper_figures={
         "CIFAR-10, 10 nodes, FA of the ring in percent": "55.57; without rewind 45.81",

@@ -26,12 +26,12 @@ def exact(w, statistics, rows):
     return (jnp.abs(rows["x"] @ w - rows["y"]) < 0.5).astype(jnp.float32)
 
 
-def linear_task(protocol, num_nodes, *, width=3, batch_size=64, at_once=0):
+def linear_task(protocol, num_nodes, *, width=3, batch_size=64, at_once=0, decay=1.0):
     return federated.federated_task(
         protocol,
         num_nodes,
         lambda key: {"params": jax.random.normal(key, (width,)), "statistics": {}},
-        Learner(square, optax.sgd(RATE), batch_size),
+        Learner(square, optax.sgd(RATE), batch_size, decay),
         exact,
         nodes_at_once=at_once,
     )
@@ -108,18 +108,30 @@ def test_phases_add_up(epochs, share, phases):
     assert sum(found) == epochs
 
 
-def affine(batch, node):
+def affine(batch, node, rate=RATE):
     """The map of one full-batch step at a node, from the normal equations."""
     valid = batch["valid"][node]
     x, y = batch["rows"]["x"][node][valid], batch["rows"]["y"][node][valid]
-    matrix = np.eye(x.shape[1]) - RATE * x.T @ x / len(x)
-    return lambda w: matrix @ w + RATE * x.T @ y / len(x)
+    matrix = np.eye(x.shape[1]) - rate * x.T @ x / len(x)
+    return lambda w: matrix @ w + rate * x.T @ y / len(x)
 
 
 def times(function, count, w):
     for _ in range(count):
         w = function(w)
     return w
+
+
+@pytest.mark.usefixtures("x64")
+def test_updates_decay_from_round_to_round():
+    batch = linear_nodes([5, 9])
+    protocol = Protocol("standalone", "none", epochs=2)
+    states, _ = run(linear_task(protocol, 2, decay=0.5), batch, 3)
+    for i in range(3):
+        for node in range(2):
+            before, after = (s["models"]["params"][node] for s in states[i : i + 2])
+            expected = times(affine(batch, node, RATE * 0.5**i), 2, before)
+            np.testing.assert_allclose(after, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")

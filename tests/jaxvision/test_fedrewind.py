@@ -58,6 +58,8 @@ def test_presets():
     assert config.phases == (8, 1, 1)
     assert (config.rounds, config.steps, config.alpha) == (50, 50, 0.25)
     assert (config.learning_rate, config.batch_size) == (1e-3, 32)
+    assert fedrewind.learner(config).decay == 1
+    assert fedrewind.learner(replace(config, decay=0.9)).decay == 0.9
     row = jaxvision.recipe(NAME, preset="cifar100_fedavg_rewind_50").config
     assert (row.topology, row.rewind, row.num_nodes) == ("fedavg", "random", 50)
     assert row.network.num_classes == 100
@@ -245,14 +247,21 @@ def test_runs_by_the_command_line(tmp_path, capsys):
     command += [str(tmp_path / "run"), "--seed", "4", "--set", *changes]
     assert cli.main(command) == 0
     out = capsys.readouterr().out
-    assert re.search(r"evaluate/federated_accuracy +0\.", out)
+    assert re.search(r"evaluate/scored +after_exchange\n", out)
+    assert re.search(r"evaluate/federated_accuracy_percent +\d\d?\.\d", out)
     assert "3 x 3 numbers, see --json" in out
     assert cli.main(["evaluate", str(tmp_path / "run"), *where, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     # The same nodes were held out in training.
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, log) if "evaluate/accuracy" in row]
-    np.testing.assert_allclose(found["accuracy"], rows[-1]["evaluate/accuracy"])
+    shares = np.array(rows[-1]["evaluate/accuracy"])
+    np.testing.assert_allclose(found["accuracy_percent"], 100 * shares, rtol=1e-6)
+    assert found["federated_accuracy_percent"] == pytest.approx(100 * shares.mean())
+    assert {"federated_forgetting_percent", "personalized_accuracy_percent"} < set(
+        found
+    )
+    assert found["scored"] == "after_exchange"
     other = [str(tmp_path / "b") if x == str(tmp_path / "run") else x for x in command]
     for more, message in (
         (
@@ -283,6 +292,7 @@ def test_runs_by_the_command_line(tmp_path, capsys):
         ({"num_tasks": 3}, "`num_tasks` must divide the 10 classes, got 3"),
         ({"num_tasks": 5, "rounds": 4}, "`num_tasks` must be at most the 4 rounds"),
         ({"learning_rate": -1.0}, "`learning_rate` must be positive, got -1.0"),
+        ({"decay": 1.5}, r"`decay` must be in \(0, 1\], got 1.5"),
         ({"rounds": 0}, "`rounds` must be a positive integer, got 0"),
         ({"weights": "a"}, "`weights` must be empty for a perceptron, got 'a'"),
         ({"nodes_at_once": 3}, "`nodes_at_once` must be 0 or divide the 10 nodes"),
