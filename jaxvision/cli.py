@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcore.training import Interrupted, NonFiniteError, StorageError
-from jaxvision import registry, runs
+from jaxvision import data, registry, runs
 from jaxvision.layers import count_parameters
 from jaxvision.system import System
 
@@ -108,6 +108,8 @@ class Evaluate:
     """Images at once; default as in training."""
     json: bool = False
     """Print JSON."""
+    split: Literal["train", "test", "all"] | None = None
+    """Of MNIST and CIFAR; default the part that the recipe holds out, test."""
     damaged: Literal["raise", "skip"] = "raise"
     """What a damaged file does."""
 
@@ -249,7 +251,8 @@ def _train(command: Train) -> int:
     recipe = registry.recipe(command.name, preset=command.preset)
     changes = _changes(where, command.set)
     recipe = runs.configured(recipe, changes, where)
-    arrays = _read(where, system, recipe, command.data, command.damaged)
+    split = _split(system, command.data, training=True)
+    arrays = _read(where, system, recipe, command, split)
     count = len(next(iter(arrays.values())))
     names = {field.name for field in fields(recipe.config)}
     if "num_images" in names and "num_images" not in changes:
@@ -275,7 +278,8 @@ def _train(command: Train) -> int:
         accumulate=command.accumulate,
         nonfinite=command.nonfinite,
     )
-    rows = [("images", f"{count}"), ("steps", f"{result.step}")]
+    rows = [("data", _data(command.data, split)), ("images", f"{count}")]
+    rows.append(("steps", f"{result.step}"))
     if result.resumed:
         rows.append(("went on from step", f"{result.resumed}"))
     found = runs.summarized(recipe, result.metrics, "evaluate/")
@@ -288,14 +292,28 @@ def _evaluate(command: Evaluate) -> int:
     where = "jaxvision evaluate"
     run = runs.load(command.run, ema=command.ema)
     system = registry.find(where, run.recipe.name)
-    arrays = _read(where, system, run.recipe, command.data, command.damaged)
+    split = command.split or _split(system, command.data, training=False)
+    arrays = _read(where, system, run.recipe, command, split)
     found = runs.evaluate(run, arrays, batch_size=command.batch_size)
     if command.json:
-        print(json.dumps({"step": run.step, **found}))
+        print(json.dumps({"step": run.step, "split": split, **found}))
         return OK
-    rows = [(name, _number(value)) for name, value in found.items()]
-    _print(("metric", "value"), [("step", str(run.step)), *rows])
+    rows = [("data", _data(command.data, split)), ("step", str(run.step))]
+    rows += [(name, _number(value)) for name, value in found.items()]
+    _print(("metric", "value"), rows)
     return OK
+
+
+def _split(system: System, path: Path, *, training: bool) -> str | None:
+    """Returns the part that a system trains on or is evaluated on, if there are any."""
+    if system.splits is None or not data.splits_of(path):
+        return None
+    return system.splits[0 if training else 1]
+
+
+def _data(path: Path, split: str | None) -> str:
+    """Returns what was read as text, with the part of data that are in parts."""
+    return str(path) if split is None else f"{path}, split {split}"
 
 
 def _number(value: Any) -> str:
@@ -320,16 +338,21 @@ def _export(command: Export) -> int:
 
 
 def _read(
-    where: str, system: System, recipe: registry.Recipe, path: Path, damaged: str
+    where: str,
+    system: System,
+    recipe: registry.Recipe,
+    command: Train | Evaluate,
+    split: str | None,
 ) -> dict[str, Any]:
     if system.read is None:
         raise ValueError(
             f"{where}: {recipe.name!r} must have a reader of folders, got none; train "
             "it from Python"
         )
+    path = command.data
     if not path.exists():
         raise ValueError(f"{where}: `--data` must be a folder or file, got {path}")
-    return system.read(recipe.config, path, damaged)
+    return system.read(recipe.config, path, split=split, damaged=command.damaged)
 
 
 def _changes(where: str, texts: Sequence[str]) -> dict[str, Any]:

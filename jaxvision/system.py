@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -49,9 +48,12 @@ class System:
         task_of: `recipe -> Task`.
         inputs: `options -> arguments` of the network for one image, as shapes.
         paper_figures: what the paper reports, by what it is.
-        read: `(recipe, folder, damaged) -> arrays` of a folder of the user's, for the
-            command line, `damaged` as for `jaxvision.data.read_image_folder`; None
-            where there is no such reader.
+        read: `(recipe, path, *, split, damaged) -> arrays` of a folder or file of the
+            user's, for the command line, both options as for
+            `jaxvision.data.read_images`; None where there is no such reader.
+        splits: which parts of data that are published in parts (see
+            `jaxvision.data.splits_of`) are trained on and evaluated on; None where
+            `read` takes no such data.
         apply: `(recipe, network, *inputs) -> outputs`, what a trained network is used
             for, with the preparation of the inputs; by default the network alone.
         load: `(network, path, *, source, partial) -> weights.Loaded`, how a network
@@ -78,7 +80,8 @@ class System:
     task_of: Callable[[Any], Task]
     inputs: Callable[[Any], tuple[Any, ...]]
     paper_figures: Mapping[str, str]
-    read: Callable[[Any, Path, str], dict[str, np.ndarray]] | None = None
+    read: Callable[..., dict[str, np.ndarray]] | None = None
+    splits: tuple[str, str] | None = None
     apply: Callable[..., Any] | None = None
     load: Callable[..., weights.Loaded] = weights.load_weights
     prepare: Callable[[Any, Any, Arrays], Arrays] | None = None

@@ -12,6 +12,7 @@ from jaxvision.data.files import read_idx as read_idx
 from jaxvision.data.files import read_images as read_images
 from jaxvision.data.files import read_mnist as read_mnist
 from jaxvision.data.files import read_npz as read_npz
+from jaxvision.data.files import splits_of as splits_of
 from jaxvision.data.folders import DataError as DataError
 from jaxvision.data.folders import read_image_folder as read_image_folder
 from jaxvision.data.folders import read_segmentation_folder as read_segmentation_folder
@@ -34,7 +35,7 @@ from jaxvision.data.synthetic_fruit import synthetic_fruit as synthetic_fruit
 
 __all__ = [
     "read_images", "read_image_folder", "read_segmentation_folder",
-    "read_idx", "read_mnist", "read_cifar", "read_npz", "DataError",
+    "read_idx", "read_mnist", "read_cifar", "read_npz", "splits_of", "DataError",
     "synthetic_rings", "synthetic_gaussians", "synthetic_fruit",
     "stratified_split", "balance_classes",
     "standardize", "normalize", "flip", "shift_crop", "affine", "distort",

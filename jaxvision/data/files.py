@@ -11,15 +11,32 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvision.data.folders import DataError, read_image_folder
+from jaxvision._npz import MOST_BYTES, read_arrays
+from jaxvision.data.folders import (
+    DataError,
+    UnreadableError,
+    check_damaged,
+    read_each,
+    read_image_folder,
+)
 
 
+MOST_AXES = 32
 # Third byte of an idx file -> type of its numbers.
 IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-MOST_BYTES = 4 * 2**30
 # Records of CIFAR: label bytes, of which the last is the class, then 3 x 32 x 32.
 CIFAR = {"cifar10": 1, "cifar100": 2}
+CLASSES = {"cifar10": 10, "cifar100": 100}
 PIXELS = 3 * 32 * 32
+SPLITS = ("train", "test")
+# By which of its files the folder of a published data set is known.
+MARKS = {
+    "mnist": ("train-images*", "t10k-images*"),
+    "cifar10": ("data_batch_*.bin", "test_batch.bin"),
+    "cifar100": ("train.bin", "test.bin"),
+}
+# Numbers of images, and what stands for 1.
+FULL = {"bool": 1, "uint8": 255, "uint16": 65535}
 
 
 def read_idx(path: str | Path) -> np.ndarray:
@@ -32,7 +49,8 @@ def read_idx(path: str | Path) -> np.ndarray:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             head = file.read(4)
-            if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in IDX:
+            good = len(head) == 4 and head[:2] == b"\0\0" and head[2] in IDX
+            if not good or head[3] > MOST_AXES:
                 raise DataError(f"{where}: {path} must be an idx file, got {head!r}")
             kind, rank = np.dtype(IDX[head[2]]), head[3]
             shape = struct.unpack(f">{rank}I", file.read(4 * rank))
@@ -80,7 +98,10 @@ def read_mnist(folder: str | Path, *, split: str = "train") -> dict[str, np.ndar
         paths = [Path(folder) / form for form in forms]
         path = next((p for p in paths if p.is_file()), None)
         if path is None:
-            raise DataError(f"{where}: {folder} must hold {stem}, gzipped or not")
+            raise DataError(
+                f"{where}: {folder} must hold {stem}, gzipped or not, for "
+                f"split={split!r}, got none"
+            )
         array = read_idx(path)
         if array.ndim != rank or array.dtype != np.uint8:
             raise DataError(
@@ -101,7 +122,11 @@ def read_mnist(folder: str | Path, *, split: str = "train") -> dict[str, np.ndar
 
 
 def read_cifar(
-    path: str | Path, *, split: str = "train", kind: str = "cifar10"
+    path: str | Path,
+    *,
+    split: str = "train",
+    kind: str = "cifar10",
+    damaged: str = "raise",
 ) -> dict[str, np.ndarray]:
     """Returns CIFAR-10 or CIFAR-100 from the files of the binary version.
 
@@ -111,55 +136,63 @@ def read_cifar(
         path: of one `.bin` file, or of the folder with all of them.
         split: `"train"`, `"test"`, or `"all"`, one after the other; for a folder.
         kind: `"cifar10"` or `"cifar100"` (fine labels).
+        damaged: `"raise"`, or `"skip"` with a warning that names the file: one of
+            several that cannot be read.
 
     Returns:
         `"image"` (n, 32, 32, 3) float32 in [0, 1] and `"label"` (n,) int32.
 
     Raises:
         DataError: a file is missing, or its length or a label is none of this kind.
-        ValueError: an unknown split or kind.
+        ValueError: an unknown split, kind or `damaged`.
     """
     where, path = "jaxvision.data.read_cifar", Path(path)
     _check_split(where, split)
+    check_damaged(where, damaged)
     if kind not in CIFAR:
         raise ValueError(f"{where}: `kind` must be one of {tuple(CIFAR)}, got {kind!r}")
     files = [path]
     if path.is_dir() or not path.suffix:
-        if split == "all":
-            both = ("train", "test")
-            return _joined([read_cifar(path, split=part, kind=kind) for part in both])
-        if kind == "cifar100":
-            names = [f"{split}.bin"]
-        elif split == "train":
-            names = [f"data_batch_{i}.bin" for i in range(1, 6)]
-        else:
-            names = ["test_batch.bin"]
-        files = [path / name for name in names]
-    record, classes = CIFAR[kind] + PIXELS, {"cifar10": 10, "cifar100": 100}[kind]
-    images, labels = [], []
-    for file in files:
-        try:
-            data = np.fromfile(file, np.uint8)
-        except OSError as error:
-            raise DataError(f"{where}: cannot read {file}: {error}") from error
-        if data.size == 0 or data.size % record:
-            raise DataError(
-                f"{where}: {file} must hold records of {record} bytes, got {data.size} "
-                "bytes"
-            )
-        rows = data.reshape(-1, record)
-        label = rows[:, CIFAR[kind] - 1]
-        if label.max() >= classes:
-            raise DataError(
-                f"{where}: {file} must have labels below {classes}, got {label.max()}"
-            )
-        images.append(rows[:, CIFAR[kind] :].reshape(-1, 3, 32, 32))
-        labels.append(label)
-    image = np.concatenate(images).transpose(0, 2, 3, 1)
+        parts = SPLITS if split == "all" else (split,)
+        files = [path / name for part in parts for name in _names(kind, part)]
+    found = read_each(where, files, lambda file: _records(file, kind), damaged)
+    if not found:
+        raise DataError(f"{where}: {path} must hold a file that can be read, got none")
+    rows = np.concatenate([rows for _, rows in found])
+    image = rows[:, CIFAR[kind] :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return {
         "image": image.astype(np.float32) / np.float32(255),
-        "label": np.concatenate(labels).astype(np.int32),
+        "label": rows[:, CIFAR[kind] - 1].astype(np.int32),
     }
+
+
+def _names(kind: str, split: str) -> list[str]:
+    if kind == "cifar100":
+        return [f"{split}.bin"]
+    if split == "test":
+        return ["test_batch.bin"]
+    return [f"data_batch_{i}.bin" for i in range(1, 6)]
+
+
+def _records(file: Path, kind: str) -> np.ndarray:
+    """Returns the records of a file of CIFAR, (n, bytes)."""
+    record = CIFAR[kind] + PIXELS
+    try:
+        size = file.stat().st_size
+        if size == 0 or size % record or size > MOST_BYTES:
+            raise UnreadableError(
+                f"{file} must hold records of {record} bytes, at most {MOST_BYTES:,} "
+                f"bytes in all, got {size} bytes"
+            )
+        rows = np.fromfile(file, np.uint8).reshape(-1, record)
+    except FileNotFoundError as error:
+        raise DataError(f"cannot read {file}: {error}") from error
+    except OSError as error:
+        raise UnreadableError(f"cannot read {file}: {error}") from error
+    highest = rows[:, CIFAR[kind] - 1].max()
+    if highest >= CLASSES[kind]:
+        raise DataError(f"{file} must have labels below {CLASSES[kind]}, got {highest}")
+    return rows
 
 
 def _check_split(where: str, split: str) -> None:
@@ -173,46 +206,88 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def splits_of(path: str | Path) -> tuple[str, ...]:
+    """Returns the parts that the data at a path are published in.
+
+    `("train", "test")` for a folder with the files of MNIST or CIFAR; none for other
+    folders and for files.
+
+    Example:
+        >>> splits_of(".")
+        ()
+    """
+    return () if _kind(Path(path)) in ("npz", "folder") else SPLITS
+
+
+def refuse_split(where: str, path: Path, split: str | None) -> None:
+    """Raises ValueError for a split of data that are not published in parts."""
+    if split is not None:
+        raise ValueError(
+            f"{where}: `split` must be left out for {path}, got {split!r}: only MNIST "
+            "and CIFAR come in parts"
+        )
+
+
+def _kind(path: Path) -> str:
+    if path.is_file():
+        return "npz"
+    for kind, marks in MARKS.items():
+        if any(any(path.glob(mark)) for mark in marks):
+            return kind
+    return "folder"
+
+
 def read_images(
     path: str | Path,
     size: int,
     *,
     channels: int,
-    split: str = "train",
+    split: str | None = None,
     damaged: str = "raise",
 ) -> dict[str, np.ndarray]:
     """Returns images, and labels where there are any, whatever form they are in.
 
-    An npz file (`read_npz`), a folder with MNIST's training files (`read_mnist`) or
-    with those of CIFAR-10 or CIFAR-100 (`read_cifar`), or a folder of images
+    An npz file (`read_npz`), a folder with the files of MNIST (`read_mnist`), or with
+    those of CIFAR-10 or CIFAR-100 (`read_cifar`), or a folder of images
     (`read_image_folder`). Only the last are resized.
 
     Args:
         path: of the file or folder.
         size: side of the images.
         channels: of the images.
-        split: of MNIST and CIFAR.
-        damaged: of `read_image_folder`.
+        split: of MNIST and CIFAR, `"train"` by default, `"test"` or `"all"`; see
+            `splits_of`. None for other data.
+        damaged: of `read_image_folder` and `read_cifar`; `"raise"` for other data,
+            where one file holds all images.
 
     Raises:
         DataError: as the reader; or images of another size.
+        ValueError: an unknown split or `damaged`, or one that these data do not have.
     """
-    path = Path(path)
-    if path.is_file():
-        found = read_npz(path)
-    elif any(path.glob("train-images*")):
-        found = read_mnist(path, split=split)
-    elif (path / "data_batch_1.bin").is_file():
-        found = read_cifar(path, split=split)
-    elif (path / "train.bin").is_file():
-        found = read_cifar(path, split=split, kind="cifar100")
-    else:
+    where, path = "jaxvision.data.read_images", Path(path)
+    _check_split(where, "train" if split is None else split)
+    check_damaged(where, damaged)
+    kind = _kind(path)
+    if kind in ("npz", "folder"):
+        refuse_split(where, path, split)
+    if kind in ("npz", "mnist") and damaged == "skip":
+        raise ValueError(
+            f"{where}: `damaged` must be 'raise' for {path}, where one file has all "
+            "images, got 'skip'"
+        )
+    if kind == "folder":
         return read_image_folder(path, size, channels=channels, damaged=damaged)
+    part = "train" if split is None else split
+    if kind == "npz":
+        found = read_npz(path)
+    elif kind == "mnist":
+        found = read_mnist(path, split=part)
+    else:
+        found = read_cifar(path, split=part, kind=kind, damaged=damaged)
     shape = (size, size, channels)
     if found["image"].shape[1:] != shape:
         raise DataError(
-            f"jaxvision.data.read_images: {path} must hold images {shape}, got "
-            f"{found['image'].shape[1:]}"
+            f"{where}: {path} must hold images {shape}, got {found['image'].shape[1:]}"
         )
     return found
 
@@ -227,25 +302,21 @@ def read_npz(
         names: of the arrays, by `"image"` and `"label"`; by default as they are.
 
     Returns:
-        `"image"` (n, h, w, c) float32, bytes scaled to [0, 1], gray images with one
-        channel; `"label"` int32.
+        `"image"` (n, h, w, c) float32 in [0, 1]: bytes over 255, integers of 16 bits
+        without sign over 65535, floats as they are; gray images with one channel.
+        `"label"` (n,) int32.
 
     Raises:
-        DataError: the file cannot be read, has no such array, or one of another form.
+        DataError: the file cannot be read or unpacks to more than 4 GiB, has no such
+            array, or one of another form or range.
     """
     where, path = "jaxvision.data.read_npz", Path(path)
     names = {"image": "image", "label": "label"} if names is None else dict(names)
     try:
-        # The file is opened here: where it is damaged, NumPy would leave it open.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            known = list(file.files)
-            found = {key: file[name] for key, name in names.items() if name in known}
-    except (OSError, ValueError, zlib.error, AttributeError) as error:
+        arrays, known = read_arrays(path, names.values())
+    except ValueError as error:
         raise DataError(f"{where}: cannot read {path}: {error}") from error
-    except Exception as error:  # zipfile has an error of its own for damage
-        if type(error).__name__ != "BadZipFile":
-            raise
-        raise DataError(f"{where}: cannot read {path}: {error}") from error
+    found = {key: arrays[name] for key, name in names.items() if name in arrays}
     if "image" not in found:
         raise DataError(
             f"{where}: {path} must have an array {names.get('image', 'image')!r}, got "
@@ -258,14 +329,39 @@ def read_npz(
             f"{where}: {path} must have images (n, h, w) or (n, h, w, c), got shape "
             f"{found['image'].shape}"
         )
-    scale = 255 if image.dtype == np.uint8 else 1
-    out = {"image": image.astype(np.float32) / np.float32(scale)}
+    out = {"image": _unit(where, path, image)}
     if "label" in found:
-        label = found["label"]
-        if len(label) != len(image) or not np.issubdtype(label.dtype, np.integer):
-            raise DataError(
-                f"{where}: {path} must have {len(image)} integer labels, got "
-                f"{label.dtype}{list(label.shape)}"
-            )
-        out["label"] = label.astype(np.int32)
+        out["label"] = _classes(where, path, found["label"], len(image))
     return out
+
+
+def _unit(where: str, path: Path, image: np.ndarray) -> np.ndarray:
+    """Returns images as float32 in [0, 1]."""
+    kind = image.dtype.name
+    if kind in FULL:
+        return image.astype(np.float32) / np.float32(FULL[kind])
+    if not np.issubdtype(image.dtype, np.floating):
+        raise DataError(
+            f"{where}: {path} must have images of {', '.join(FULL)} or floats, got "
+            f"{image.dtype}"
+        )
+    found = image.astype(np.float32)
+    low, high = float(found.min()), float(found.max())
+    if not (low >= 0 and high <= 1):
+        raise DataError(
+            f"{where}: {path} must have floats from 0 to 1 as images, got values from "
+            f"{low:g} to {high:g}"
+        )
+    return found
+
+
+def _classes(where: str, path: Path, label: np.ndarray, rows: int) -> np.ndarray:
+    """Returns one class per row as int32."""
+    good = label.shape == (rows,) and np.issubdtype(label.dtype, np.integer)
+    found = label.astype(np.int32) if good else label
+    if not good or (found != label).any():
+        raise DataError(
+            f"{where}: {path} must have {rows} integer labels of at most 32 bits, got "
+            f"{label.dtype}{list(label.shape)}"
+        )
+    return found

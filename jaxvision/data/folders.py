@@ -75,7 +75,9 @@ def read_image_folder(
     if not inner:
         if classes is not None:
             raise DataError(f"{where}: {folder} must hold a folder per class, got none")
-        found = _all(where, loose, lambda p: read_image(p, shape, channels), damaged)
+        found = read_each(
+            where, loose, lambda p: read_image(p, shape, channels), damaged
+        )
         return {
             "image": _stacked(where, folder, [image for _, image in found]),
             **_groups(where, group, [path for path, _ in found]),
@@ -92,7 +94,9 @@ def read_image_folder(
         files = _images(folder / name)
         if not files:
             raise DataError(f"{where}: {folder / name} must hold images, got none")
-        found = _all(where, files, lambda p: read_image(p, shape, channels), damaged)
+        found = read_each(
+            where, files, lambda p: read_image(p, shape, channels), damaged
+        )
         paths += [path for path, _ in found]
         images += [image for _, image in found]
         labels += [label] * len(found)
@@ -195,7 +199,7 @@ def read_segmentation_folder(
             )
         return image, _labels(masks[path.stem], label, values, num_classes)
 
-    found = _all(where, [images[stem] for stem in sorted(images)], pair, damaged)
+    found = read_each(where, [images[stem] for stem in sorted(images)], pair, damaged)
     return {
         "image": _stacked(where, folder, [image for _, (image, _) in found]),
         "label": _stacked(where, folder, [label for _, (_, label) in found]),
@@ -348,23 +352,29 @@ def _check(
     positive(where, height=shape[0], width=shape[1])
     if channels not in (1, 3):
         raise ValueError(f"{where}: `channels` must be 1 or 3, got {channels!r}")
-    if damaged not in DAMAGED:
-        raise ValueError(
-            f"{where}: `damaged` must be one of {DAMAGED}, got {damaged!r}"
-        )
+    check_damaged(where, damaged)
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{where}: `folder` must be a folder, got {folder}")
     return (shape[0], shape[1]), folder
 
 
+def check_damaged(where: str, damaged: str) -> None:
+    """Raises ValueError for what is not to be done with a damaged file."""
+    if damaged not in DAMAGED:
+        raise ValueError(
+            f"{where}: `damaged` must be one of {DAMAGED}, got {damaged!r}"
+        )
+
+
 def _images(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
 
 
-def _all(
+def read_each(
     where: str, paths: Iterable[Path], read: Callable[[Path], Any], damaged: str
 ) -> list[tuple[Path, Any]]:
+    """Returns files with what a function reads in them, without what it cannot read."""
     found = []
     for path in paths:
         try:

@@ -169,11 +169,21 @@ def _inputs(options: BetaSigmaVAEOptions) -> tuple[Any, ...]:
     return image, jax.eval_shape(jax.random.key, 0)
 
 
-def read(config: BetaSigmaVAERecipe, path: Path, damaged: str) -> dict[str, np.ndarray]:
+def read(
+    config: BetaSigmaVAERecipe,
+    path: Path,
+    *,
+    split: str | None = None,
+    damaged: str = "raise",
+) -> dict[str, np.ndarray]:
     """Returns the images of a folder, of MNIST's files, or of an npz file."""
     network = config.network
     found = data.read_images(
-        path, network.image_size, channels=network.in_channels, damaged=damaged
+        path,
+        network.image_size,
+        channels=network.in_channels,
+        split=split,
+        damaged=damaged,
     )
     return {"image": found["image"]}
 
@@ -188,6 +198,7 @@ SYSTEM = System(
     task_of=task,
     inputs=_inputs,
     read=read,
+    splits=("train", "test"),
     paper_figures={
         "CelebA, test bound at beta 1 in nats": "14384; constant variance 10616",
         "CelebA, FID at beta 10": "73.7; constant variance 149.4",

@@ -282,17 +282,32 @@ def _given_or_drawn(given: Any, drawn: Array) -> Array:
     return drawn if isinstance(given, jax.ShapeDtypeStruct) else jnp.asarray(given)
 
 
-def read(config: FedRewindRecipe, path: Path, damaged: str) -> dict[str, np.ndarray]:
+def read(
+    config: FedRewindRecipe,
+    path: Path,
+    *,
+    split: str | None = None,
+    damaged: str = "raise",
+) -> dict[str, np.ndarray]:
     """Returns images and labels of a folder or file, see `jaxvision.data.read_images`.
 
-    Of MNIST and CIFAR training and test set together, as in the paper.
+    Of MNIST and CIFAR training and test set together, as in the paper: it is the recipe
+    that deals them to nodes and holds out rows of each.
+
+    Raises:
+        ValueError: another split is asked for.
     """
+    if split not in (None, "all"):
+        raise ValueError(
+            f"{OWNER}: `split` must be 'all', because the recipe itself holds out rows "
+            f"of every node, got {split!r}"
+        )
     network = config.network
     return data.read_images(
         path,
         network.image_size,
         channels=network.in_channels,
-        split="all",
+        split="all" if data.splits_of(path) else split,
         damaged=damaged,
     )
 
@@ -361,6 +376,7 @@ SYSTEM = System(
     inputs=_inputs,
     read=read,
     summarize=summarize,
+    splits=("all", "all"),
     batches=lambda config, arrays, seed: nodes(config, arrays, seed).batches(),
     paper_figures={
         "CIFAR-10, 10 nodes, FA of the ring in percent": "55.57; without rewind 45.81",

@@ -118,7 +118,13 @@ def report(
     }
 
 
-def read(config: HingeRLCGANRecipe, path: Path, damaged: str) -> dict[str, np.ndarray]:
+def read(
+    config: HingeRLCGANRecipe,
+    path: Path,
+    *,
+    split: str | None = None,
+    damaged: str = "raise",
+) -> dict[str, np.ndarray]:
     """Returns images and labels: a folder for each class, CIFAR-10's files, or npz.
 
     Raises:
@@ -126,7 +132,11 @@ def read(config: HingeRLCGANRecipe, path: Path, damaged: str) -> dict[str, np.nd
     """
     network = config.network
     found = data.read_images(
-        path, network.image_size, channels=network.in_channels, damaged=damaged
+        path,
+        network.image_size,
+        channels=network.in_channels,
+        split=split,
+        damaged=damaged,
     )
     if "label" not in found:
         raise data.DataError(
@@ -208,6 +218,7 @@ SYSTEM = System(
     task_of=task,
     inputs=_inputs,
     read=read,
+    splits=("train", "test"),
     apply=_apply,
     paper_figures={
         "CIFAR-10, FID and KID with RLC": "18, 0.001; hinge alone 25, 0.001",

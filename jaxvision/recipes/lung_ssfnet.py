@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from jaxcore.training import Task
 from jaxvision import _checks, data, losses
+from jaxvision.data.files import refuse_split
 from jaxvision.layers import count_parameters
 from jaxvision.layers._checks import positive
 from jaxvision.models import LungSSFNet, LungSSFOptions
@@ -252,11 +253,18 @@ def summarize(config: LungSSFRecipe, found: dict[str, float]) -> dict[str, float
     return summary(found, config.num_labels)
 
 
-def read(config: LungSSFRecipe, folder: Path, damaged: str) -> dict[str, np.ndarray]:
+def read(
+    config: LungSSFRecipe,
+    folder: Path,
+    *,
+    split: str | None = None,
+    damaged: str = "raise",
+) -> dict[str, np.ndarray]:
     """Returns images and labels of a folder with `images` and `masks`.
 
     For one map of logits, every value of a mask but 0 is foreground.
     """
+    refuse_split(OWNER, folder, split)
     classes = config.network.num_classes
     found = data.read_segmentation_folder(
         folder,

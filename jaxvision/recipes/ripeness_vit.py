@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from jaxcore.training import Task, row_keys
 from jaxvision import _checks, data, losses, metrics, weights
 from jaxvision._checks import Values
+from jaxvision.data.files import refuse_split
 from jaxvision.data.synthetic_fruit import GRADES
 from jaxvision.layers._checks import positive
 from jaxvision.models.ripeness_vit import RipenessViTOptions, ripeness_vit
@@ -302,20 +303,27 @@ def divide(
     return shown, hidden
 
 
-def read(config: RipenessViTRecipe, path: Path, damaged: str) -> dict[str, np.ndarray]:
+def read(
+    config: RipenessViTRecipe,
+    path: Path,
+    *,
+    split: str | None = None,
+    damaged: str = "raise",
+) -> dict[str, np.ndarray]:
     """Returns the photographs of a folder with a folder per class, or of an npz file.
 
     Raises:
         DataError: as the reader; or there are no labels.
     """
     size = config.network.image_size
+    refuse_split(OWNER, path, split)
     if path.is_file():
         if config.group:
             raise ValueError(
                 f"{OWNER}: `group` must be empty for a file, which has no names, got "
                 f"{config.group!r}"
             )
-        found = data.read_images(path, size, channels=3)
+        found = data.read_images(path, size, channels=3, damaged=damaged)
         if "label" not in found:
             raise data.DataError(f"{OWNER}: {path} must have labels, got none")
         _check_labels(config, found["label"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.flax import load_file
 from safetensors.numpy import save_file
 
 from jaxvision import layers
+from jaxvision._npz import read_arrays
 from jaxvision.weights.names import KEPT, current, foreign_names, named_arrays
 
 
@@ -96,9 +96,10 @@ def load_weights(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or of another kind, `source` or `leave` is not
-            known, the network has no positions to resize, or, unless `partial`, an
-            array is missing, unexpected or of another shape: all of them are named.
+        ValueError: the file is damaged or of another kind, an npz file unpacks to more
+            than 4 GiB, `source` or `leave` is not known, the network has no positions
+            to resize, or, unless `partial`, an array is missing, unexpected or of
+            another shape: all of them are named.
 
     Example:
         >>> import tempfile
@@ -116,7 +117,7 @@ def load_weights(
         )
     try:
         state = _read(path)
-    except (OSError, SafetensorError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(f"{where}: cannot read {path}: {error}") from error
     where = f"{where}({str(path)!r})"
     return _set(where, model, state, source, partial, leave, resize_positions)
@@ -125,9 +126,7 @@ def load_weights(
 def _read(path: Path) -> Mapping[str, Any]:
     if path.suffix != ".npz":
         return load_file(path)
-    # Opened here: where the file is damaged, NumPy would leave it open.
-    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return read_arrays(path)[0]
 
 
 def set_weights(

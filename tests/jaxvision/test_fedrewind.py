@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 import jaxvision
 from jaxcore.training import fit
-from jaxvision import cli, layers, runs, weights
+from jaxvision import cli, data, layers, runs, weights
 from jaxvision.models import FedRewindClassifier, FedRewindOptions
 from jaxvision.recipes import fedrewind
 
@@ -230,6 +230,18 @@ def test_a_round_of_the_paper_is_traced():
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     count = sum(x.size for x in jax.tree.leaves(after["models"]["params"]))
     assert count == 2 * 11_181_642
+
+
+def test_the_recipe_holds_out_itself(tmp_path, monkeypatch):
+    """It reads training and test set of what is published in two, whoever asks."""
+    monkeypatch.setattr(data, "read_images", lambda *_, split, **__: split)
+    config = recipe().config
+    assert fedrewind.read(config, tmp_path) is None
+    (tmp_path / "test_batch.bin").touch()
+    assert fedrewind.read(config, tmp_path) == "all"
+    assert fedrewind.SYSTEM.splits == ("all", "all")
+    with pytest.raises(ValueError, match=r"`split` must be 'all', .*, got 'test'"):
+        fedrewind.read(config, tmp_path, split="test")
 
 
 def test_runs_by_the_command_line(tmp_path, capsys):

@@ -371,7 +371,7 @@ def test_reading(tmp_path, rng):
     arrays = {"image": rng.uniform(size=(6, 8, 8, 1)), "label": np.arange(6)}
     np.savez(tmp_path / "a.npz", **arrays)
     config = jaxvision.recipe(NAME, preset="digits_hinge").config
-    found = read(config, tmp_path / "a.npz", "raise")
+    found = read(config, tmp_path / "a.npz")
     np.testing.assert_allclose(found["image"], arrays["image"], rtol=1e-6)
     assert found["label"].tolist() == list(range(6))
 
@@ -390,7 +390,7 @@ def test_data_is_refused(tmp_path, arrays, message):
     path = tmp_path / "a.npz"
     np.savez(path, image=np.zeros((2, 8, 8, 1), np.float32), **arrays)
     with pytest.raises(data.DataError, match=message):
-        read(jaxvision.recipe(NAME, preset="digits_hinge").config, path, "raise")
+        read(jaxvision.recipe(NAME, preset="digits_hinge").config, path)
 
 
 @pytest.mark.parametrize(

@@ -232,3 +232,29 @@ def test_images_in_any_form(folder, tmp_path):
     np.testing.assert_array_equal(found["image"], again["image"])
     with pytest.raises(data.DataError, match=r"must hold images \(9, 9, 1\), got"):
         data.read_images(tmp_path / "a.npz", 9, channels=1)
+
+
+def test_published_test_sets_are_evaluated(run, tmp_path, monkeypatch, capsys):
+    """MNIST's: train reads the training files, evaluate the others, and says so."""
+    seen = []
+
+    def record(path, size, *, channels, split=None, damaged="raise"):
+        seen.append(split)
+        return {"image": np.full((4, size, size, channels), 0.5, np.float32)}
+
+    monkeypatch.setattr(data, "read_images", record)
+    for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
+        (tmp_path / name).touch()
+    assert train(tmp_path, tmp_path / "a", "--steps", "0") == 0
+    assert re.search(r"data +.*, split train\n", capsys.readouterr().out)
+    for more, split in (((), "test"), (("--split", "all"), "all")):
+        evaluate = ["evaluate", str(run), "--data", str(tmp_path), *more]
+        assert cli.main(evaluate) == 0
+        assert re.search(rf"data +.*, split {split}\n", capsys.readouterr().out)
+        assert cli.main([*evaluate, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["split"] == split
+    assert seen == ["train", "test", "test", "all", "all"]
+    monkeypatch.undo()
+    (tmp_path / "train-images-idx3-ubyte").unlink()
+    assert cli.main(["evaluate", str(run), "--data", str(tmp_path)]) == 2
+    assert "t10k-images-idx3-ubyte must be an idx" in capsys.readouterr().err
