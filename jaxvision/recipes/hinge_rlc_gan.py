@@ -19,7 +19,7 @@ from jaxvision.layers._checks import positive
 from jaxvision.models import HingeRLCGAN, HingeRLCGANOptions
 from jaxvision.recipes._adversarial_task import Objective, adversarial_task
 from jaxvision.recipes._epochs import Epochs
-from jaxvision.system import System
+from jaxvision.system import Arrays, System, random_rows
 
 
 OWNER = "jaxvision.recipe('hinge_rlc_gan')"
@@ -36,6 +36,8 @@ class HingeRLCGANRecipe(Epochs):
         dropped_rate: from then on.
         drop_epoch: see there; may be beyond the last.
         beta1, beta2: of Adam.
+        balance: repeat rows until every class has as many as the largest, see
+            `jaxvision.data.balance_classes`; the number of steps stays.
         batch_size, epochs: as usual; the rest of an epoch is dropped.
         num_images: to train on; with batch size and epochs it gives `steps`.
 
@@ -50,6 +52,7 @@ class HingeRLCGANRecipe(Epochs):
     drop_epoch: int = 80
     beta1: float = 0.3
     beta2: float = 0.999
+    balance: bool = False
     batch_size: int = 128
     epochs: int = 100
     num_images: int = 50_000
@@ -152,6 +155,16 @@ def read(
     return {"image": found["image"], "label": labels}
 
 
+def divide(
+    config: HingeRLCGANRecipe, state: Any, arrays: Arrays, holdout: float, seed: int
+) -> tuple[Arrays, Arrays]:
+    """Returns rows to train on, their classes balanced if so wished, and the others."""
+    shown, hidden = random_rows(config, state, arrays, holdout, seed)
+    if config.balance:
+        shown = data.balance_classes(shown, seed=seed)
+    return shown, hidden
+
+
 def _apply(
     config: HingeRLCGANRecipe, network: nnx.Module, z: Array, label: Array
 ) -> Array:
@@ -193,6 +206,8 @@ def _presets() -> dict[str, HingeRLCGANRecipe]:
         for name, base in (("cifar", CIFAR), ("digits", DIGITS))
         for row, objective in ROWS.items()
     }
+    for name in ("cifar", "digits"):
+        found[f"{name}_balanced"] = replace(found[f"{name}_hinge"], balance=True)
     published = replace(CIFAR.network, discriminator="notebook")
     found["cifar_rlc_notebook"] = replace(
         found["cifar_rlc_notebook"], network=published, drop_epoch=100
@@ -220,6 +235,7 @@ SYSTEM = System(
     read=read,
     splits=("train", "test"),
     apply=_apply,
+    divide=divide,
     paper_figures={
         "CIFAR-10, FID and KID with RLC": "18, 0.001; hinge alone 25, 0.001",
         "CIFAR-10, FID of BCE, WGAN-GP, LSGAN": "90, 35, 29",
