@@ -52,6 +52,9 @@ from jaxcore.transforms.lifting import (
     wavedec,
     waverec,
 )
+from jaxcore.transforms.pooling import (
+    adaptive_average_pool,
+)
 from jaxcore.transforms.sparse_convolution import (
     kernel_spectrum,
     sparse_convolve,
@@ -95,4 +98,5 @@ __all__ = [
     "grouped_frequency_coefficients",
     "multi_frequency_statistics",
     "frequency_list",
+    "adaptive_average_pool",
 ]

@@ -24,6 +24,7 @@ from jaxvision.layers.perceptron import Perceptron as Perceptron
 from jaxvision.layers.perceptron import linear as linear
 from jaxvision.layers.residual import BasicBlock as BasicBlock
 from jaxvision.layers.residual import Bottleneck as Bottleneck
+from jaxvision.layers.resize import adaptive_average_pool as adaptive_average_pool
 from jaxvision.layers.resize import average_pool as average_pool
 from jaxvision.layers.resize import resize_bicubic as resize_bicubic
 from jaxvision.layers.resize import resize_bilinear as resize_bilinear
@@ -47,6 +48,7 @@ __all__ = [
     "BatchNorm", "ConditionalBatchNorm", "InstanceNorm", "SpectralNorm", "dropout",
     "counted_rows", "linear", "Perceptron",
     "resize_bilinear", "resize_bicubic", "upsample_nearest", "average_pool",
+    "adaptive_average_pool",
     "BasicBlock", "Bottleneck", "ResNet",
     "ConvPair", "UNetEncoder", "UNetDecoderStage",
     "simam", "SqueezeExcitation", "SpatialAttention", "MultiFrequencyAttention",

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxcore import transforms
 from jaxvision._checks import Values
 from jaxvision.layers._checks import images, positive
 
@@ -169,3 +170,34 @@ def average_pool(x: Float[Values, "b h w c"], size: int = 2) -> Array:
     h, w = h // size, w // size
     cells = x[:, : h * size, : w * size].reshape(b, h, size, w, size, c)
     return jnp.mean(cells, axis=(2, 4))
+
+
+def adaptive_average_pool(
+    x: Float[Values, "b h w c"], height: int, width: int
+) -> Array:
+    """Returns means over `height` times `width` bins that cover the image evenly.
+
+    Of n rows, row `i` of the result is the mean of those from `floor(i n / height)` to
+    `ceil((i + 1) n / height) - 1`, and columns alike: bins overlap unless the sizes
+    divide the sides, and pixels are repeated where a side is smaller. This is
+    `torch.nn.AdaptiveAvgPool2d((height, width))`; `height = width = 1` is the mean.
+
+    Args:
+        x: (B, H, W, C), floating point; half precision is computed in float32.
+        height, width: of the result.
+
+    Raises:
+        TypeError, ValueError: `x` is no such array, or a size is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x = jnp.arange(5.0).reshape(1, 1, 5, 1)
+        >>> adaptive_average_pool(x, 1, 2)[0, 0, :, 0].tolist()
+        [1.0, 3.0]
+    """
+    where = "jaxvision.layers.adaptive_average_pool"
+    out = images(where, x)
+    positive(where, height=height, width=width)
+    for axis, size in ((1, height), (2, width)):
+        out = transforms.adaptive_average_pool(out, size, axis=axis)
+    return out

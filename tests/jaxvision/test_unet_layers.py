@@ -58,6 +58,47 @@ def test_average_pool(rng):
             np.testing.assert_allclose(found[:, i, j], square, rtol=1e-5, atol=1e-6)
 
 
+def pooled(x, height, width):
+    """Bin by bin."""
+    _, h, w, _ = x.shape
+    rows = [slice(i * h // height, -(-(i + 1) * h // height)) for i in range(height)]
+    columns = [slice(j * w // width, -(-(j + 1) * w // width)) for j in range(width)]
+    cells = [[np.float64(x)[:, r, c].mean((1, 2)) for c in columns] for r in rows]
+    return np.moveaxis(np.asarray(cells), 2, 0)
+
+
+ADAPTIVE = pytest.mark.parametrize("size", [(1, 1), (3, 4), (6, 2), (9, 8), (6, 8)])
+
+
+@ADAPTIVE
+def test_adaptive_average_pool(size, rng):
+    x = rng.normal(size=(2, 6, 8, 3)).astype("float32")
+    found = layers.adaptive_average_pool(x, *size)
+    assert found.shape == (2, *size, 3)
+    np.testing.assert_allclose(found, pooled(x, *size), rtol=1e-5, atol=1e-6)
+    half = layers.adaptive_average_pool(jnp.asarray(x, jnp.bfloat16), *size)
+    assert half.dtype == jnp.bfloat16
+    rounded = np.asarray(jnp.asarray(x, jnp.bfloat16), "float32")
+    np.testing.assert_allclose(
+        half.astype("float32"), pooled(rounded, *size), rtol=2e-2, atol=1e-2
+    )
+
+
+@ADAPTIVE
+def test_adaptive_average_pool_is_that_of_pytorch(size, rng):
+    torch = pytest.importorskip("torch")
+    x = rng.normal(size=(2, 6, 8, 3)).astype("float32")
+    expected = torch.nn.AdaptiveAvgPool2d(size)(
+        torch.from_numpy(np.moveaxis(x, -1, 1).copy())
+    )
+    np.testing.assert_allclose(
+        layers.adaptive_average_pool(x, *size),
+        np.moveaxis(expected.numpy(), 1, -1),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
 def test_instance_norm(rng):
     x = rng.normal(3.0, 2.0, size=(2, 4, 5, 3)).astype("float32")
     norm = layers.InstanceNorm(3)
@@ -192,6 +233,14 @@ def test_overlap_per_image(rng):
     [
         (lambda: layers.resize_bilinear(jnp.ones((1, 2, 2, 1)), 0, 2), "`height` must"),
         (lambda: layers.average_pool(jnp.ones((1, 1, 2, 1))), "at least 2 high and"),
+        (
+            lambda: layers.adaptive_average_pool(jnp.ones((1, 2, 2, 1)), 2, 0),
+            "adaptive_average_pool: `width` must be a positive integer, got 0",
+        ),
+        (
+            lambda: layers.adaptive_average_pool(jnp.ones((2, 2, 1)), 1, 1),
+            r"`x` must be images .*, got shape \(2, 2, 1\)",
+        ),
         (lambda: layers.InstanceNorm(0), "`channels` must be a positive integer"),
         (
             lambda: layers.InstanceNorm(3)(jnp.ones((2, 1, 1, 3))),

@@ -234,6 +234,25 @@ def test_pooling(length, size, x64, rng):
     )
     np.testing.assert_allclose(pool_axis(jnp.asarray(x), 1, size), exact, atol=1e-14)
     np.testing.assert_allclose(matrix(length, size).sum(axis=1), 1.0, atol=1e-15)
+    found = transforms.adaptive_average_pool(x, size, axis=-2)
+    np.testing.assert_allclose(found, exact, atol=1e-14)
+
+
+def test_pooling_is_checked():
+    pool = transforms.adaptive_average_pool
+    with pytest.raises(TypeError, match="`x` must be real floating point, got dtype i"):
+        pool(jnp.ones(3, int), 1, axis=0)
+    with pytest.raises(
+        ValueError, match="`size` must be an integer of at least 1, got"
+    ):
+        pool(jnp.ones(3), 0, axis=0)
+    with pytest.raises(
+        ValueError, match="`axis` must be an integer from -1 to 0 for 1"
+    ):
+        pool(jnp.ones(3), 1, axis=1)
+    with pytest.raises(ValueError, match=r"not be empty along axis 1, got .*\(2, 0\)"):
+        pool(jnp.ones((2, 0)), 1, axis=1)
+    assert pool(jnp.ones((2, 3), jnp.bfloat16), 2, axis=1).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("size", [7, 14, 50, 112])
