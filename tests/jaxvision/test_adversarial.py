@@ -27,6 +27,35 @@ def test_hinge_by_hand(x64):
     assert float(perfect) == 0
 
 
+@pytest.mark.parametrize("has_aux", [False, True])
+def test_a_perfect_discriminator_has_no_penalty(x64, rng, has_aux):
+    """All scores beyond the margin: the loss is flat, penalty and slope exactly 0."""
+    real, fake = jnp.asarray(rng.uniform(2, 3, 6)), jnp.asarray(rng.uniform(-3, -2, 6))
+    params = jnp.array([2.0, -2.0, 0.0, 0.0, 0.0])  # the scores are 3 tanh(2 x)
+
+    @jax.jit
+    def run(params, real):
+        def loss(params):
+            scores = perceptron(params, real), perceptron(params, fake)
+            value = losses.discriminator_loss(*scores)
+            return (value, scores) if has_aux else value
+
+        def penalty(params):
+            found, square = losses.rlc_gradient_penalty(loss, params, has_aux=has_aux)
+            return square, found[0] if has_aux else found
+
+        return jax.value_and_grad(penalty, has_aux=True)(params)
+
+    (square, value), slope = run(params, real)
+    assert float(value) == float(square) == 0
+    np.testing.assert_array_equal(slope, 0)
+    # One score within the margin, and it is there again.
+    (square, value), slope = run(params, real.at[0].set(0.1))
+    assert float(value) > 0
+    assert float(square) > 0
+    assert float(jnp.abs(slope).max()) > 0
+
+
 @pytest.mark.parametrize(
     ("kind", "real", "fake", "generated"),
     [

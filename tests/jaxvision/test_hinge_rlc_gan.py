@@ -46,6 +46,43 @@ def test_parameters(changes, discriminator):
     assert layers.count_parameters(block) == 316_800
 
 
+@pytest.fixture(scope="module")
+def started():
+    """A recipe of 8 x 8 images, and how its states begin."""
+    network = HingeRLCGANOptions(8, 1, latent=64, width=64)
+    recipe = jaxvision.recipe(NAME, preset="digits_hinge", network=network)
+    return recipe, jax.jit(recipe.task().init)
+
+
+def test_initial_values(started):
+    """Linear layers by Xavier with biases 0.01, tables, PyTorch's convolutions."""
+    params = started[1](jax.random.key(0))["params"]
+    generator, discriminator = params["generator"], params["discriminator"]
+    label = discriminator["label_map"]
+    linear = (generator["first"], label["linear"]["layer"])
+    for layer in (*linear, discriminator["last"]["layer"]):
+        kernel = layer["kernel"]
+        bound = np.sqrt(6 / sum(kernel.shape))
+        assert 0.9 * bound < float(jnp.abs(kernel).max()) <= bound
+        np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.15)
+        np.testing.assert_array_equal(layer["bias"], np.float32(0.01))
+    np.testing.assert_allclose(
+        linear[0]["kernel"].std(), np.sqrt(2 / (64 + 1024)), rtol=0.02
+    )
+    assert label["table"].shape == (10, 50)
+    assert abs(float(label["table"].mean())) < 0.2
+    assert 0.9 < float(label["table"].std()) < 1.1
+    assert float(jnp.abs(label["table"]).max()) > 2  # not uniform
+    block = generator["blocks"][0]
+    for i in range(2):
+        np.testing.assert_array_equal(block["norms"][i]["scale"], np.ones((10, 64)))
+        np.testing.assert_array_equal(block["norms"][i]["bias"], np.zeros((10, 64)))
+    kernel = block["convs"][0]["layer"]["kernel"]
+    bound = 1 / np.sqrt(9 * 64)
+    assert float(jnp.abs(kernel).max()) <= bound
+    np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.02)
+
+
 def convolutions(jaxpr):
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
@@ -101,10 +138,10 @@ def test_labels_matter(tiny, rng):
     np.testing.assert_allclose(mapped[0][0], run(params, first)[0], atol=1e-5)
 
 
-def test_saved_weights_are_the_same_network(tmp_path, rng):
+def test_saved_weights_are_the_same_network(started, tmp_path, rng):
     """Images and scores in evaluation, the singular vectors with the kernels."""
-    recipe = jaxvision.recipe(NAME, preset="digits_hinge", network=TINY)
-    z = jnp.asarray(rng.normal(size=(3, 2)), "float32")
+    recipe, init = started
+    z = jnp.asarray(rng.normal(size=(3, 64)), "float32")
     x = jnp.asarray(rng.uniform(-1, 1, (3, 8, 8, 1)), "float32")
     label = jnp.array([0, 1, 2])
 
@@ -113,7 +150,6 @@ def test_saved_weights_are_the_same_network(tmp_path, rng):
         gan = starts.network_of(recipe, state)
         return gan(z, label), gan.discriminator(x, label)
 
-    init = jax.jit(recipe.task().init)
     first, second = (init(jax.random.key(seed)) for seed in (0, 1))
     expected, others = outputs(first), outputs(second)
     for a, b in zip(expected, others, strict=True):

@@ -174,6 +174,34 @@ def test_ssf_without_kernels_returns_its_input(fusion):
     np.testing.assert_array_equal(call(block, x), x)
 
 
+def test_images_of_a_batch_are_independent_in_evaluation(rng):
+    """Of a fusion unit and an SSF block, to the bit."""
+
+    def build():
+        return nnx.List(
+            [
+                layers.FusionUnit(6, 8, rngs=nnx.Rngs(0)),
+                layers.SSFBlock(8, narrowest=16, frequencies=2, rngs=nnx.Rngs(0)),
+            ]
+        )
+
+    graph, state = nnx.split(filled(nnx.eval_shape(build)))
+
+    @jax.jit
+    def run(state, deep, skip):
+        fusion, block = nnx.merge(graph, state, copy=True)
+        return block(fusion(deep, skip))
+
+    deep, skip = (
+        jnp.asarray(rng.normal(size=(3, side, side, width)), "float32")
+        for side, width in ((8, 6), (16, 8))
+    )
+    out = run(state, deep, skip)
+    others = run(state, deep.at[1].mul(3), skip.at[1].add(2))
+    assert float(jnp.abs(others[1] - out[1]).max()) > 0.1
+    np.testing.assert_array_equal(others[::2], out[::2])
+
+
 def test_loss_is_the_sum_of_its_parts(rng):
     config = recipes.RINGS
     logits = jnp.asarray(rng.normal(size=(2, 4, 5, 1)), "float32")

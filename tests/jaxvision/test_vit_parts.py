@@ -68,6 +68,32 @@ def test_published_sizes(size, side, count, with_thousand, tokens):
     assert np.prod(model.embed.kernel.shape[:3]) == {16: 768, 32: 3072, 14: 588}[patch]
 
 
+def test_initial_values():
+    """Positions N(0, 0.02), class token and head 0, the rest by Xavier."""
+    size = layers.Size(4, 1, 64, 2, 128)
+    model = layers.ViT(size, image_size=32, num_classes=5, rngs=nnx.Rngs(0))
+    _, params, _ = layers.split(model)
+    positions = params["positions"]
+    np.testing.assert_allclose(positions.std(), 0.02, rtol=0.04)
+    assert abs(float(positions.mean())) < 0.001
+    assert 0.06 < float(jnp.abs(positions).max()) < 0.12  # normal, not uniform
+    for zeros in (params["class_token"], params["head"]["kernel"]):
+        np.testing.assert_array_equal(zeros, 0)
+    block = params["encoder"]["blocks"][0]
+    for name, shape in (("up", (64, 128)), ("down", (128, 64))):
+        assert block[name]["kernel"].shape == shape
+        bound = np.sqrt(6 / sum(shape))
+        np.testing.assert_allclose(
+            jnp.abs(block[name]["kernel"]).max(), bound, rtol=0.01
+        )
+        assert 0 < float(jnp.abs(block[name]["bias"]).max()) < 1e-5
+    bound = np.sqrt(6 / 128)  # query, key and value as matrices of their own
+    for layer in ("qkv", "out"):
+        kernel = block["attention"][layer]["kernel"]
+        np.testing.assert_allclose(jnp.abs(kernel).max(), bound, rtol=0.01)
+        np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.03)
+
+
 def test_dropout(key):
     x = jnp.ones((300, 40))
     np.testing.assert_array_equal(layers.dropout(None, x, 0.5), x)
