@@ -116,6 +116,10 @@ def write(
         "notes": list(notes),
         "rows": [dict(row) for row in rows],
     }
+    return _store(name, result, folder)
+
+
+def _store(name: str, result: Mapping[str, Any], folder: Path) -> Path:
     try:
         text = json.dumps(
             result, indent=2, ensure_ascii=False, allow_nan=False, default=_plain
@@ -137,6 +141,30 @@ def judged(verdicts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         print(f"{row['holds']!s:5} {row['what']}: {row['figure']}")
     return rows
+
+
+def judge_again(
+    name: str,
+    verdicts: Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]],
+    *,
+    folder: Path = RESULTS,
+) -> Path:
+    """Writes a file with the verdicts on its rows as they are drawn now.
+
+    For claims that are put in other words: nothing is measured, so that everything else
+    in the file stays as it is, machine and date of the rows included.
+
+    Args:
+      name: of the file.
+      verdicts: of the rows that are no verdicts, as `judged` takes them.
+      folder: where results lie.
+    """
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        raise ValueError(f"judge_again: {path} must hold rows, got no such file")
+    result = json.loads(path.read_text(encoding="utf-8"))
+    rows = [row for row in result["rows"] if row.get("kind") != "verdict"]
+    return _store(name, {**result, "rows": rows + judged(verdicts(rows))}, folder)
 
 
 def _plain(value: object) -> object:

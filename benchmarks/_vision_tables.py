@@ -112,12 +112,15 @@ GANS = {
     "bce": "BCE (nonsaturating)",
     "hinge": "hinge",
     "rlc_gradient": "hinge + RLC, gradient",
+    "rlc_gradient_0.001": "hinge + RLC, gradient",
     "rlc_gradient_0.01": "hinge + RLC, gradient",
     "rlc_gradient_0.1": "hinge + RLC, gradient",
+    "rlc_gradient_1": "hinge + RLC, gradient",
     "rlc_lecam": "hinge + RLC, LeCam",
     "rlc_anchor": "hinge + RLC, anchor",
     "rlc_notebook": "hinge + RLC, anchor as the notebook calls it",
     "gp0": "hinge + GP-0 (R1)",
+    "gp0_10": "hinge + GP-0 (R1)",
     "real": "training images",
 }
 

@@ -225,6 +225,11 @@ def augmented(
     flipped top to bottom; distorted on a grid of 4 x 4 cells; brightness times 0.3 to
     1.2. Images stay in [0, 1].
 
+    The angle is uniform over the whole range and what moves in is black. Augmentor, the
+    library whose numbers these are, draws the side first, left or right equally often,
+    and cuts the largest upright rectangle without black, enlarged to the size of the
+    image.
+
     Args:
         key: typed random key.
         image: (B, H, W, C) in [0, 1].

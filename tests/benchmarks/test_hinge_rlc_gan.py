@@ -1,9 +1,12 @@
 """The benchmark of the GANs at tiny size, its verdicts and tables on known rows."""
 
+import json
+from functools import partial
+
 import numpy as np
 import pytest
 
-from benchmarks import _vision_tables
+from benchmarks import _results, _vision_tables
 from benchmarks import hinge_rlc_gan as benchmark
 from benchmarks._intervals import interval
 
@@ -57,6 +60,11 @@ def test_verdicts_follow_the_rows():
     assert [v["holds"] for v in found] == [True] * 5 + [False] * 2 + [True]
     assert found[0]["figure"] == "+2.00 ± 0.00"
     assert found[-1]["mean"] == pytest.approx(3)
+    # A further weight of GP-0 is judged where it has been measured.
+    more = benchmark.verdicts(ring_rows({**MODES, "gp0_10": 2.0}))
+    assert [v["what"][:9] for v in more[-2:]] == ["GP-0 (0.1", "GP-0 (10)"]
+    assert more[:-1] == found
+    assert not more[-1]["holds"]
 
 
 def test_digits_are_judged():
@@ -102,6 +110,28 @@ def test_tables():
     table = _vision_tables.gan_digits(results)
     assert "| training images | 0.900 (0.900 to 0.900) |" in table
     assert "Medians over 1 seeds after 9 steps" in table
+
+
+def test_some_objectives_alone(tmp_path, monkeypatch, capsys):
+    """Others keep their rows, in the order of the objectives; so do digits."""
+    folder = partial(_results.write, folder=tmp_path)
+    monkeypatch.setattr(_results, "RESULTS", tmp_path)
+    monkeypatch.setattr(_results, "write", folder)
+    digits = {"kind": "digits", "objective": "hinge", "seed": 0}
+    folder(benchmark.NAME, [digits, *ring_rows(MODES)], claim="a claim")
+
+    def ring(name, *, seeds, steps):
+        assert (name, seeds) == ("rlc_gradient_1", 2)
+        found = ring_rows({name: 8.0})
+        return [{k: v for k, v in row.items() if k != "kind"} for row in found]
+
+    monkeypatch.setattr(benchmark, "ring", ring)
+    benchmark.main(["ring", "--seeds", "2", "--objectives", "rlc_gradient_1"])
+    rows = json.loads((tmp_path / "hinge_rlc_gan.json").read_text())["rows"]
+    names = [r["objective"] for r in rows if r["kind"] == "ring"][::2]
+    assert names == [*list(MODES)[:4], "rlc_gradient_1", *list(MODES)[4:]]
+    assert [r for r in rows if r["kind"] == "digits"] == [digits]
+    assert "GP-0 (0.1) covers more than hinge: +3.00" in capsys.readouterr().out
 
 
 def test_parts(capsys):
