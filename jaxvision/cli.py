@@ -27,6 +27,7 @@ from rich.table import Table
 from jaxcore.training import Interrupted, NonFiniteError, StorageError
 from jaxvision import data, registry, runs
 from jaxvision.layers import count_parameters
+from jaxvision.starts import check_arrays
 from jaxvision.system import System
 
 
@@ -352,7 +353,9 @@ def _read(
     path = command.data
     if not path.exists():
         raise ValueError(f"{where}: `--data` must be a folder or file, got {path}")
-    return system.read(recipe.config, path, split=split, damaged=command.damaged)
+    arrays = system.read(recipe.config, path, split=split, damaged=command.damaged)
+    check_arrays(f"{where} --data {path}", recipe, arrays)
+    return arrays
 
 
 def _changes(where: str, texts: Sequence[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 from jaxcore.training import ArrayBatches, Batches, Checkpoint, Log, Result, fit
 from jaxcore.training.ema import Ema
 from jaxvision import registry
-from jaxvision.starts import divided, holds_network, network_of, start
+from jaxvision.starts import check_arrays, divided, holds_network, network_of, start
 
 
 RECIPE, STATE, EMA = "recipe.json", "state.safetensors", "ema.safetensors"
@@ -100,11 +100,14 @@ def train(
 
     Raises:
         ValueError: an argument is out of range, or there are too few rows; weights are
-            missing, or do not fit.
+            missing, or do not fit; or arrays that the recipe does not take, such as
+            labels out of range.
+        TypeError: labels that are no integers.
         RunError: the folder holds another run.
     """
     where, folder = "jaxvision.runs.train", Path(folder)
     check_holdout(where, holdout)
+    check_arrays(f"{where}({recipe.name!r})", recipe, arrays)
     key = jax.random.key(seed)
     description = {
         "format": FORMAT,
@@ -246,8 +249,10 @@ def evaluate(
     Raises:
         RunError: the task has nothing to evaluate, or `batch_size` is given where the
             system has batches of its own.
+        ValueError, TypeError: arrays that the recipe does not take.
     """
     where, name = "jaxvision.runs.evaluate", run.recipe.name
+    check_arrays(f"{where}({name!r})", run.recipe, arrays)
     task = run.recipe.task()
     if task.evaluate is None:
         raise RunError(

@@ -96,6 +96,17 @@ def start(
     return {**state, "params": params, "statistics": statistics}
 
 
+def check_arrays(where: str, recipe: registry.Recipe, arrays: Arrays) -> None:
+    """Raises for arrays that a recipe does not take; the system says which these are.
+
+    Raises:
+        ValueError, TypeError: as the system says.
+    """
+    system = registry.find(where, recipe.name)
+    if system.check is not None:
+        system.check(where, recipe.config, arrays)
+
+
 def divided(
     recipe: registry.Recipe, state: Any, arrays: Arrays, holdout: float, seed: int
 ) -> tuple[Arrays, Arrays]:

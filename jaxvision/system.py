@@ -58,6 +58,9 @@ class System:
             for, with the preparation of the inputs; by default the network alone.
         load: `(network, path, *, source, partial) -> weights.Loaded`, how a network
             starts from a file of weights.
+        check: `(where, recipe, arrays)`, raises ValueError or TypeError, with `where`
+            before it, for arrays that the recipe does not take; called before anything
+            is compiled.
         prepare: `(recipe, state, arrays) -> arrays` before rows are held out, `state`
             that of the start, or None without weights.
         divide: `(recipe, state, arrays, holdout, seed) -> (shown, hidden)`, arrays to
@@ -84,6 +87,7 @@ class System:
     splits: tuple[str, str] | None = None
     apply: Callable[..., Any] | None = None
     load: Callable[..., weights.Loaded] = weights.load_weights
+    check: Callable[[str, Any, Arrays], None] | None = None
     prepare: Callable[[Any, Any, Arrays], Arrays] | None = None
     divide: Callable[..., tuple[Arrays, Arrays]] = random_rows
     summarize: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcore.training import ArrayBatches, fit
 from jaxvision import registry, runs
-from jaxvision.starts import divided, start
+from jaxvision.starts import check_arrays, divided, start
 
 
 class Trials(NamedTuple):
@@ -55,6 +55,7 @@ def trials(
     if count < 1:
         raise ValueError(f"{where}: `count` must be a positive integer, got {count}")
     runs.check_holdout(where, holdout)
+    check_arrays(f"{where}({recipe.name!r})", recipe, arrays)
     system = registry.find(where, recipe.name)
     task, prepared, rows = recipe.task(), False, []
     for number in range(seed, seed + count):

@@ -16,6 +16,7 @@ from jaxcore.training import Task, masked_mean, row_keys, value_and_grad
 from jaxvision import _checks, losses
 from jaxvision.layers import split, statistics_of
 from jaxvision.losses.adversarial import ADVERSARIAL
+from jaxvision.recipes._labels import check_labels
 from jaxvision.recipes._network_task import refuse_padding
 
 
@@ -147,7 +148,7 @@ class _Step:
 
     def __call__(self, state: Any, batch: Any, key: Array) -> tuple[Any, Any]:
         refuse_padding(self.owner, batch)
-        self._check(batch)
+        check_labels(self.owner, batch, None)
         params, kept = state["params"], state["statistics"]
 
         def generators(generator: Any, batch: Any, key: Array) -> Any:
@@ -295,7 +296,7 @@ class _Step:
 
     def evaluate(self, state: Any, batch: Any) -> dict[str, Array]:
         """Returns scores of real and generated images, in evaluation."""
-        self._check(batch)
+        check_labels(self.owner, batch, None)
         params, kept = state["params"], state["statistics"]
         fake, label, _ = self.generate(
             params["generator"], kept, batch, jax.random.key(0), train=False
@@ -311,13 +312,6 @@ class _Step:
         }
         mask = batch.get("mask", jnp.ones(label.shape))
         return {name: masked_mean(values, mask) for name, values in rows.items()}
-
-    def _check(self, batch: Any) -> None:
-        if "label" not in batch or "image" not in batch:
-            raise ValueError(
-                f"{self.owner}: `batches` must have 'image' and 'label', got "
-                f"{', '.join(map(repr, sorted(batch)))}"
-            )
 
     def _noise(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Returns normal numbers, row by row, whatever the number of devices."""

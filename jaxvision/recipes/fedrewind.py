@@ -21,7 +21,8 @@ from jaxvision.federated import Learner, Protocol, federated_task
 from jaxvision.layers import counted_rows, split, statistics_of
 from jaxvision.layers._checks import positive
 from jaxvision.models import FedRewindClassifier, FedRewindOptions
-from jaxvision.system import System
+from jaxvision.recipes._labels import check_labels
+from jaxvision.system import Arrays, System
 
 
 OWNER = "jaxvision.recipe('fedrewind')"
@@ -178,15 +179,11 @@ def nodes(
 
     Raises:
         TypeError: labels are no integers.
-        ValueError: no labels, or some out of range; or rows that do not make such a
-            federation.
+        ValueError: no images or labels, or some out of range; or rows that do not make
+            such a federation.
     """
-    if "label" not in arrays:
-        raise ValueError(
-            f"{OWNER}: data must have labels, a folder for each class, got none"
-        )
-    labels = _checks.integers(OWNER, "label", arrays["label"])
-    _checks.labels_below(OWNER, "label", labels, config.network.num_classes)
+    check(OWNER, config, arrays)
+    labels = np.asarray(arrays["label"])
     if config.partition == "iid":
         parts = data.partition_iid(len(labels), config.num_nodes, seed=seed)
     else:
@@ -210,6 +207,11 @@ def nodes(
             config.num_models, config.num_tasks, config.rounds, seed=seed
         )
     return Nodes(train, data.stack_nodes(given, held))
+
+
+def check(where: str, config: FedRewindRecipe, arrays: Arrays) -> None:
+    """Raises unless each image has a label in range."""
+    check_labels(where, arrays, config.network.num_classes)
 
 
 def learner(config: FedRewindRecipe) -> Learner:
@@ -377,6 +379,7 @@ SYSTEM = System(
     read=read,
     summarize=summarize,
     splits=("all", "all"),
+    check=check,
     batches=lambda config, arrays, seed: nodes(config, arrays, seed).batches(),
     paper_figures={
         "CIFAR-10, 10 nodes, FA of the ring in percent": "55.57; without rewind 45.81",

@@ -19,6 +19,7 @@ from jaxvision.layers._checks import positive
 from jaxvision.models import HingeRLCGAN, HingeRLCGANOptions
 from jaxvision.recipes._adversarial_task import Objective, adversarial_task
 from jaxvision.recipes._epochs import Epochs
+from jaxvision.recipes._labels import check_labels
 from jaxvision.system import Arrays, System, random_rows
 
 
@@ -128,31 +129,20 @@ def read(
     split: str | None = None,
     damaged: str = "raise",
 ) -> dict[str, np.ndarray]:
-    """Returns images and labels: a folder for each class, CIFAR-10's files, or npz.
-
-    Raises:
-        DataError: there are no labels, or one is out of range.
-    """
+    """Returns images and labels: a folder for each class, CIFAR-10's files, or npz."""
     network = config.network
-    found = data.read_images(
+    return data.read_images(
         path,
         network.image_size,
         channels=network.in_channels,
         split=split,
         damaged=damaged,
     )
-    if "label" not in found:
-        raise data.DataError(
-            f"{OWNER}: {path} must have labels, as a folder of images for each class, "
-            "got none"
-        )
-    labels = found["label"]
-    if labels.min() < 0 or labels.max() >= network.num_classes:
-        raise data.DataError(
-            f"{OWNER}: {path} must have labels from 0 to {network.num_classes - 1}, "
-            f"got {labels.min()} to {labels.max()}; set network.num_classes"
-        )
-    return {"image": found["image"], "label": labels}
+
+
+def check(where: str, config: HingeRLCGANRecipe, arrays: Arrays) -> None:
+    """Raises unless each image has a label in range."""
+    check_labels(where, arrays, config.network.num_classes)
 
 
 def divide(
@@ -234,6 +224,7 @@ SYSTEM = System(
     inputs=_inputs,
     read=read,
     splits=("train", "test"),
+    check=check,
     apply=_apply,
     divide=divide,
     paper_figures={

@@ -20,9 +20,10 @@ from jaxvision.layers import count_parameters
 from jaxvision.layers._checks import positive
 from jaxvision.models import LungSSFNet, LungSSFOptions
 from jaxvision.recipes._epochs import Epochs
+from jaxvision.recipes._labels import check_labels
 from jaxvision.recipes._lesions import rows_of_images, summary
 from jaxvision.recipes._network_task import network_task
-from jaxvision.system import System
+from jaxvision.system import Arrays, System
 
 
 OWNER = "jaxvision.recipe('lung_ssfnet')"
@@ -111,7 +112,9 @@ class LungSSFRecipe(Epochs):
         """
         classes = self.network.num_classes
         if classes == 1:
-            target = label[..., None].astype(logits.dtype)
+            # Other labels than 0 and 1 give NaN, as with several classes.
+            known = (label == 0) | (label == 1)
+            target = jnp.where(known, label, jnp.nan).astype(logits.dtype)[..., None]
             entropy = jnp.mean(losses.binary_cross_entropy(logits, target))
             shares = jax.nn.sigmoid(logits)
         else:
@@ -148,12 +151,14 @@ def task(config: LungSSFRecipe) -> Task:
     """
 
     def loss(model, batch, key):
+        check(OWNER, config, batch)
         image, label = data.standardize(batch["image"]), batch["label"]
         if config.augment:
             image, label = augmented(key, image, label)
         return config.loss(model(image), label)
 
     def evaluate(model, batch):
+        check(OWNER, config, batch)
         found = predictions(model(data.standardize(batch["image"])))
         return rows_of_images(found, batch["label"], config.num_labels, config.positive)
 
@@ -167,6 +172,11 @@ def task(config: LungSSFRecipe) -> Task:
         loss,
         evaluate,
     )
+
+
+def check(where: str, config: LungSSFRecipe, arrays: Arrays) -> None:
+    """Raises unless there is one label per pixel, of as many as the recipe has."""
+    check_labels(where, arrays, config.num_labels, per_pixel=True)
 
 
 def augmented(key: Array, image: Array, label: Array) -> tuple[Array, Array]:
@@ -336,6 +346,7 @@ SYSTEM = System(
     task_of=task,
     inputs=_inputs,
     read=read,
+    check=check,
     apply=lambda config, network, image: network(data.standardize(image)),
     summarize=summarize,
     figures={"parameters, one class, the authors' code": _parameters},

@@ -23,6 +23,7 @@ from jaxvision.data.synthetic_fruit import GRADES
 from jaxvision.layers._checks import positive
 from jaxvision.models.ripeness_vit import RipenessViTOptions, ripeness_vit
 from jaxvision.recipes._epochs import Epochs
+from jaxvision.recipes._labels import check_labels
 from jaxvision.recipes._network_task import network_task
 from jaxvision.recipes._transfer import features, slower_below, with_copies
 from jaxvision.system import Arrays, System
@@ -160,6 +161,7 @@ def task(config: RipenessViTRecipe) -> Task:
     head_only = config.finetune == "head"
 
     def logits(model, batch, key=None):
+        check(OWNER, config, batch)
         if "feature" in batch:
             if not head_only:
                 raise ValueError(
@@ -258,23 +260,16 @@ def augmented(
 
 
 def prepare(config: RipenessViTRecipe, state: Any, arrays: Arrays) -> Arrays:
-    """Returns arrays with `"feature"` too, where the encoder is frozen.
-
-    Raises:
-        ValueError: there are no labels, or one is out of range.
-    """
-    where = f"{OWNER}: `arrays`"
-    if "label" not in arrays:
-        raise ValueError(f"{where} must have 'label', got {', '.join(arrays)}")
-    _check_labels(config, arrays["label"])
+    """Returns arrays with `"feature"` too, where the encoder is frozen."""
     if config.finetune != "head" or state is None or "feature" in arrays:
         return arrays
     return {**arrays, "feature": _features(config, state, arrays["image"])}
 
 
-def _check_labels(config: RipenessViTRecipe, label: Values) -> None:
-    label = _checks.integers(OWNER, "label", label)
-    _checks.labels_below(OWNER, "label", label, config.network.num_classes)
+def check(where: str, config: RipenessViTRecipe, arrays: Arrays) -> None:
+    """Raises unless each image, or each feature of one, has a label in range."""
+    of = "feature" if "feature" in arrays else "image"
+    check_labels(where, arrays, config.network.num_classes, of=of)
 
 
 def _features(config: RipenessViTRecipe, state: Any, image: Values) -> np.ndarray:
@@ -318,7 +313,8 @@ def read(
     """Returns the photographs of a folder with a folder per class, or of an npz file.
 
     Raises:
-        DataError: as the reader; or there are no labels.
+        DataError: as the reader.
+        ValueError: a split or groups that these data do not have.
     """
     size = config.network.image_size
     refuse_split(OWNER, path, split)
@@ -328,11 +324,7 @@ def read(
                 f"{OWNER}: `group` must be empty for a file, which has no names, got "
                 f"{config.group!r}"
             )
-        found = data.read_images(path, size, channels=3, damaged=damaged)
-        if "label" not in found:
-            raise data.DataError(f"{OWNER}: {path} must have labels, got none")
-        _check_labels(config, found["label"])
-        return found
+        return data.read_images(path, size, channels=3, damaged=damaged)
     return data.read_image_folder(
         path,
         size,
@@ -427,6 +419,7 @@ SYSTEM = System(
     task_of=task,
     inputs=_inputs,
     read=read,
+    check=check,
     apply=lambda config, network, image: network(data.normalize(image)),
     load=load,
     prepare=prepare,

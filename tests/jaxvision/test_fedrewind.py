@@ -103,7 +103,7 @@ def test_nodes_share_the_data():
     cut = fedrewind.nodes(tasks, arrays, 3).train
     np.testing.assert_array_equal(cut["task"], cut["rows"]["label"] // 2)
     assert cut["schedule"].shape == (4, 6)
-    with pytest.raises(ValueError, match=r"data must have labels, .*, got none"):
+    with pytest.raises(ValueError, match=r"must have 'image' and 'label', .* got 'im"):
         fedrewind.nodes(config, {"image": arrays["image"]}, 0)
     with pytest.raises(TypeError, match="`label` must be integers, got float32"):
         fedrewind.nodes(config, {**arrays, "label": arrays["image"][:, 0, 0, 0]}, 0)

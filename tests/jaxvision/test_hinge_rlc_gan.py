@@ -12,7 +12,7 @@ from flax import nnx
 
 import jaxvision
 from jaxcore.training import ArrayBatches, Checkpoint, fit
-from jaxvision import cli, data, layers, losses
+from jaxvision import cli, layers, losses
 from jaxvision.models import HingeRLCGAN, HingeRLCGANOptions
 from jaxvision.recipes._adversarial_task import Objective, adversarial_task
 from jaxvision.recipes.hinge_rlc_gan import CIFAR, HingeRLCGANRecipe, read, report
@@ -342,23 +342,6 @@ def test_reading(tmp_path, rng):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({}, "must have labels, as a folder of images for each class, got none"),
-        (
-            {"label": np.array([0, 11])},
-            "must have labels from 0 to 9, got 0 to 11; set network.num_classes",
-        ),
-    ],
-)
-def test_data_is_refused(tmp_path, arrays, message):
-    path = tmp_path / "a.npz"
-    np.savez(path, image=np.zeros((2, 8, 8, 1), np.float32), **arrays)
-    with pytest.raises(data.DataError, match=message):
-        read(jaxvision.recipe(NAME, preset="digits_hinge").config, path)
-
-
-@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"epochs": 0}, "`epochs` must be a positive integer, got 0"),
@@ -442,7 +425,7 @@ def test_arrays_are_checked(batch):
         lambda s, b: step.step(s, b, jax.random.key(0)),
         lambda s, b: step.evaluate(s, b),
     ):
-        with pytest.raises(ValueError, match="must have 'image' and 'label', got 'im"):
+        with pytest.raises(ValueError, match="must have 'image' and 'label', "):
             jax.eval_shape(run, state, {"image": batch["image"]})
     padded = {**batch, "mask": jnp.ones(8)}
     with pytest.raises(ValueError, match="must drop the rest of an epoch"):

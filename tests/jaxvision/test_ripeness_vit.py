@@ -376,24 +376,12 @@ def test_folders_that_do_not_fit(folder, weights_file, tmp_path, capsys):
 
 def test_arrays_that_do_not_fit(fruit, tmp_path):
     config = tiny("small_scratch").config
-    np.savez(tmp_path / "a.npz", image=fruit["image"])
-    with pytest.raises(data.DataError, match=r"a.npz must have labels, got none"):
-        recipes.read(config, tmp_path / "a.npz")
-    np.savez(tmp_path / "b.npz", image=fruit["image"], label=fruit["label"] + 1)
-    with pytest.raises(
-        ValueError, match="`label` must be from 0 to 3, got values from"
-    ):
-        recipes.read(config, tmp_path / "b.npz")
-    larger = replace(config, network=replace(TINY, image_size=24))
-    with pytest.raises(data.DataError, match=r"must hold images \(24, 24, 3\), got"):
-        recipes.read(larger, tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz", **fruit)
     found = recipes.read(config, tmp_path / "c.npz")
     np.testing.assert_array_equal(found["label"], fruit["label"])
-    with pytest.raises(ValueError, match=r"`arrays` must have 'label', got image"):
-        recipes.prepare(config, None, {"image": fruit["image"]})
-    with pytest.raises(ValueError, match="`label` must be from 0 to 3, got values fro"):
-        recipes.prepare(config, None, {**fruit, "label": fruit["label"] - 1})
+    larger = replace(config, network=replace(TINY, image_size=24))
+    with pytest.raises(data.DataError, match=r"must hold images \(24, 24, 3\), got"):
+        recipes.read(larger, tmp_path / "c.npz")
     batch = {"image": np.zeros((8, 8, 8, 3), "float32"), "label": fruit["label"][:8]}
     task, key = tiny("small_scratch").task(), jax.random.key(0)
     state = jax.eval_shape(task.init, key)
