@@ -56,8 +56,9 @@ def ssim(
 
         (2 mx my + c1) (2 cxy + c2) / ((mx^2 + my^2 + c1) (vx + vy + c2)),
 
-    averaged over channels and all positions where the window fits in the image. The
-    window is applied axis by axis.
+    averaged over channels and all positions where the window fits in the image
+    (torchmetrics goes on by reflection and counts the border too). The window is
+    applied axis by axis.
 
     Args:
         x, y: (..., H, W, C), floating point, no side below `window`.
