@@ -4,8 +4,10 @@ from jaxvision.data.augment import affine as affine
 from jaxvision.data.augment import distort as distort
 from jaxvision.data.augment import flip as flip
 from jaxvision.data.augment import normalize as normalize
+from jaxvision.data.augment import resized_crop as resized_crop
 from jaxvision.data.augment import shift_crop as shift_crop
 from jaxvision.data.augment import standardize as standardize
+from jaxvision.data.celeba import read_celeba as read_celeba
 from jaxvision.data.classes import balance_classes as balance_classes
 from jaxvision.data.files import read_cifar as read_cifar
 from jaxvision.data.files import read_idx as read_idx
@@ -35,10 +37,12 @@ from jaxvision.data.synthetic_fruit import synthetic_fruit as synthetic_fruit
 
 __all__ = [
     "read_images", "read_image_folder", "read_segmentation_folder",
-    "read_idx", "read_mnist", "read_cifar", "read_npz", "splits_of", "DataError",
+    "read_idx", "read_mnist", "read_cifar", "read_celeba", "read_npz",
+    "splits_of", "DataError",
     "synthetic_rings", "synthetic_gaussians", "synthetic_fruit",
     "stratified_split", "balance_classes",
-    "standardize", "normalize", "flip", "shift_crop", "affine", "distort",
+    "standardize", "normalize", "flip", "shift_crop", "resized_crop",
+    "affine", "distort",
     "partition_dirichlet", "partition_iid", "split_local", "stack_nodes",
     "task_schedule",
     "brightness", "contrast", "gamma", "noise", "blur", "low_resolution",

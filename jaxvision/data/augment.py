@@ -159,6 +159,66 @@ def shift_crop(
     return jax.vmap(one)(row_keys(key, len(x)), x, *maps)
 
 
+def resized_crop(
+    key: Array,
+    x: Float[Values, "b h w c"],
+    *labels: Values,
+    scale: Range,
+    ratio: Range = (1.0, 1.0),
+) -> tuple[Array, ...]:
+    """Returns a rectangle of each image, enlarged to the size of the image.
+
+    Images are interpolated linearly, label maps take the nearest pixel. Sides are real
+    numbers, and at most those of the image.
+
+    Args:
+        key: typed random key.
+        x: (B, H, W, C).
+        labels: maps (B, H, W).
+        scale: range of the share of the area, up to 1, uniform.
+        ratio: range of `(w / h) / (W / H)` for a rectangle of h x w, log-uniform.
+
+    Raises:
+        ValueError: a range in the wrong order, a number out of range, shapes that do
+            not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> x = jnp.tile(jnp.arange(9.0).reshape(1, 1, 9, 1), (1, 9, 1, 1))
+        >>> (y,) = resized_crop(jax.random.key(0), x, scale=(0.25, 0.25))
+        >>> print((y[0, 0, 5, 0] - y[0, 0, 4, 0]).round(3))
+        0.5
+
+    Source: the random resized crop of Szegedy et al., Going Deeper with Convolutions,
+    CVPR 2015; libraries round its sides to pixels.
+    """
+    where = "jaxvision.data.resized_crop"
+    for name, bounds in (("scale", scale), ("ratio", ratio)):
+        check_range(where, name, bounds)
+        _checks.positive(where, name, bounds[0])
+    if scale[1] > 1:
+        raise ValueError(f"{where}: `scale` must be at most 1, got {scale!r}")
+    x, maps = _with_labels(where, x, labels)
+    sides = x.shape[1:3]
+
+    def one(key, image, *maps):
+        area, shape, *places = jax.random.split(key, 4)
+        share = jax.random.uniform(area, (), x.dtype, *scale)
+        logs = jnp.log(jnp.asarray(ratio, x.dtype))
+        stretch = jnp.exp(jax.random.uniform(shape, (), x.dtype, logs[0], logs[1]))
+        parts = (jnp.sqrt(share / stretch), jnp.sqrt(share * stretch))
+        where_from = []
+        for side, part, place in zip(sides, parts, places, strict=True):
+            part = jnp.minimum(part, 1)
+            first = jax.random.uniform(place, (), x.dtype) * (1 - part) * side
+            at = first + part * (jnp.arange(side) + 0.5) - 0.5
+            where_from.append(jnp.clip(at, 0, side - 1))
+        rows, columns = jnp.meshgrid(*where_from, indexing="ij")
+        return _resampled((rows, columns), image, maps)
+
+    return jax.vmap(one)(row_keys(key, len(x)), x, *maps)
+
+
 def affine(
     key: Array,
     x: Float[Values, "b h w c"],

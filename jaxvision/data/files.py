@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvision._npz import MOST_BYTES, read_arrays
+from jaxvision.data.celeba import PARTITION, read_celeba
 from jaxvision.data.folders import (
     DataError,
     UnreadableError,
@@ -34,6 +35,7 @@ MARKS = {
     "mnist": ("train-images*", "t10k-images*"),
     "cifar10": ("data_batch_*.bin", "test_batch.bin"),
     "cifar100": ("train.bin", "test.bin"),
+    "celeba": (PARTITION,),
 }
 # Numbers of images, and what stands for 1.
 FULL = {"bool": 1, "uint8": 255, "uint16": 65535}
@@ -209,8 +211,8 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def splits_of(path: str | Path) -> tuple[str, ...]:
     """Returns the parts that the data at a path are published in.
 
-    `("train", "test")` for a folder with the files of MNIST or CIFAR; none for other
-    folders and for files.
+    `("train", "test")` for a folder with the files of MNIST, CIFAR or CelebA; none for
+    other folders and for files.
 
     Example:
         >>> splits_of(".")
@@ -223,8 +225,8 @@ def refuse_split(where: str, path: Path, split: str | None) -> None:
     """Raises ValueError for a split of data that are not published in parts."""
     if split is not None:
         raise ValueError(
-            f"{where}: `split` must be left out for {path}, got {split!r}: only MNIST "
-            "and CIFAR come in parts"
+            f"{where}: `split` must be left out for {path}, got {split!r}: only "
+            "MNIST, CIFAR and CelebA come in parts"
         )
 
 
@@ -247,18 +249,18 @@ def read_images(
 ) -> dict[str, np.ndarray]:
     """Returns images, and labels where there are any, whatever form they are in.
 
-    An npz file (`read_npz`), a folder with the files of MNIST (`read_mnist`), or with
-    those of CIFAR-10 or CIFAR-100 (`read_cifar`), or a folder of images
-    (`read_image_folder`). Only the last are resized.
+    An npz file (`read_npz`), a folder with the files of MNIST (`read_mnist`), with
+    those of CIFAR-10 or CIFAR-100 (`read_cifar`), or with CelebA's (`read_celeba`), or
+    a folder of images (`read_image_folder`). Only the last two are resized.
 
     Args:
         path: of the file or folder.
         size: side of the images.
         channels: of the images.
-        split: of MNIST and CIFAR, `"train"` by default, `"test"` or `"all"`; see
-            `splits_of`. None for other data.
-        damaged: of `read_image_folder` and `read_cifar`; `"raise"` for other data,
-            where one file holds all images.
+        split: of MNIST, CIFAR and CelebA, `"train"` by default, `"test"` or `"all"`;
+            see `splits_of`. None for other data.
+        damaged: of `read_image_folder`, `read_celeba` and `read_cifar`; `"raise"` for
+            other data, where one file holds all images.
 
     Raises:
         DataError: as the reader; or images of another size.
@@ -278,6 +280,8 @@ def read_images(
     if kind == "folder":
         return read_image_folder(path, size, channels=channels, damaged=damaged)
     part = "train" if split is None else split
+    if kind == "celeba":
+        return read_celeba(path, size, channels=channels, split=part, damaged=damaged)
     if kind == "npz":
         found = read_npz(path)
     elif kind == "mnist":

@@ -218,17 +218,25 @@ def _by_stem(where: str, paths: list[Path]) -> dict[str, Path]:
     return found
 
 
-def read_image(path: Path, shape: tuple[int, int], channels: int) -> np.ndarray:
+def read_image(
+    path: Path, shape: tuple[int, int], channels: int, *, crop: int | None = None
+) -> np.ndarray:
     """Returns an image (height, width, channels), float32 in [0, 1].
 
+    Args:
+        path: of the file.
+        shape: height and width of the result.
+        channels: 1 or 3.
+        crop: side in pixels of a square in the middle, cut out before resizing.
+
     Raises:
-        DataError: the file is no image, damaged, or too large.
+        DataError: the file is no image, damaged, too large, or smaller than the crop.
     """
-    return _opened(path, shape, channels)[0]
+    return _opened(path, shape, channels, crop)[0]
 
 
 def _opened(
-    path: Path, shape: tuple[int, int], channels: int
+    path: Path, shape: tuple[int, int], channels: int, crop: int | None = None
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Returns an image in its new size, and the size before; 0 channels is a mask."""
     from PIL import Image, UnidentifiedImageError
@@ -259,6 +267,14 @@ def _opened(
         image = _deep(path, image)
     else:
         image = image.convert("RGB" if channels == 3 else "L")
+    if crop is not None:
+        if min(before) < crop:
+            raise DataError(
+                f"{path} must be at least {crop} high and wide, got {before[0]} x "
+                f"{before[1]}"
+            )
+        top, left = (round((side - crop) / 2) for side in before)
+        image, before = image.crop((left, top, left + crop, top + crop)), (crop, crop)
     if before != shape:
         how = Image.Resampling.BILINEAR if channels else Image.Resampling.NEAREST
         image = image.resize((shape[1], shape[0]), how)

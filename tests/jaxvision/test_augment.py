@@ -32,7 +32,8 @@ def test_each_image_has_its_own_key(x):
         lambda x: data.contrast(KEY, x, factor=(0.5, 2.0), channels=1.0),
         lambda x: data.low_resolution(KEY, x, zoom=(0.3, 1.0), probability=0.5),
     )
-    for run in functions:
+    for function in functions:
+        run = jax.jit(function)
         whole = run(x)
         np.testing.assert_allclose(whole[:2], run(x[:2]), rtol=1e-6, atol=1e-6)
         assert whole.shape == x.shape
@@ -87,6 +88,32 @@ def test_affine(x, label):
     )
     (untouched,) = data.affine(KEY, x, degrees=(90, 90), probability=0.0)
     np.testing.assert_allclose(untouched, x, atol=1e-5)
+
+
+def test_resized_crop(x, label):
+    """Rectangles inside the image, their area and their ratio of sides as drawn."""
+    same, t = data.resized_crop(KEY, x, label, scale=(1, 1))
+    np.testing.assert_allclose(same, x, atol=1e-5)
+    np.testing.assert_array_equal(t, label)
+    rows, columns = np.indices((20, 30), float)
+    planes = np.tile(np.stack([rows, columns], -1), (200, 1, 1, 1)).astype("float32")
+    drawn = {"scale": (0.3, 0.6), "ratio": (0.8, 1.25)}
+    found, t = jax.jit(lambda x, t: data.resized_crop(KEY, x, t, **drawn))(
+        planes, planes[..., 1].astype(int)
+    )
+    steps = [np.diff(found[..., a], axis=a + 1)[:, 9:10, 14:15] for a in (0, 1)]
+    high, wide = (np.ravel(s) for s in steps)  # parts of the sides
+    assert 0.3 <= (high * wide).min() < 0.33 < 0.57 < (high * wide).max() <= 0.601
+    ratios = wide / high
+    assert 0.799 <= ratios.min() < 0.83 < 1.2 < ratios.max() <= 1.251
+    for axis, side, part in ((0, 20, high), (1, 30, wide)):
+        center = np.asarray(found[:, 9:11, 14:16, axis]).mean((1, 2)) + 0.5
+        first = center - part * side / 2
+        assert first.min() > -0.01
+        assert (first + part * side).max() < side + 0.01
+        assert first.min() < side / 10
+        assert np.std(first / (side * (1 - part))) == pytest.approx(12**-0.5, abs=0.04)
+    np.testing.assert_allclose(t, found[..., 1], atol=0.5001)
 
 
 def test_values(x):
@@ -258,6 +285,14 @@ def test_rotation_and_scaling_have_a_probability_each():
         (lambda x: data.blur(KEY, x, sigma=(0, 1)), "`sigma` must be positive, got 0"),
         (lambda x: data.noise(KEY, x, deviation=(1,)), r"must be a range .*got \(1,\)"),
         (lambda x: data.contrast(KEY, x, factor=(-1, 1)), "must not be negative"),
+        (
+            lambda x: data.resized_crop(KEY, x, scale=(0.5, 2)),
+            r"`scale` must be at most 1, got \(0.5, 2\)",
+        ),
+        (
+            lambda x: data.resized_crop(KEY, x, scale=(1, 1), ratio=(0, 1)),
+            "`ratio` must be positive, got 0",
+        ),
         (lambda x: data.low_resolution(KEY, x, zoom=(0, 1)), "`zoom` must be positive"),
         (
             lambda x: data.low_resolution(KEY, x, zoom=(0.5, 1.5)),

@@ -1,6 +1,7 @@
 """The beta-sigma VAE end to end: sizes, modes, recipe, training, its baseline."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ import jaxvision
 from jaxcore.training import ArrayBatches, fit
 from jaxvision import layers
 from jaxvision.models import BetaSigmaVAE, BetaSigmaVAEOptions
-from jaxvision.recipes.beta_sigma_vae import BetaSigmaVAERecipe
+from jaxvision.recipes import beta_sigma_vae as recipes
+from jaxvision.recipes.beta_sigma_vae import BetaSigmaVAERecipe, augmented
 
 
 NAME = "beta_sigma_vae"
@@ -128,8 +130,72 @@ def test_presets():
     row = jaxvision.recipe(NAME, preset="mnist_constant_beta_0.01").config
     assert (row.variance, row.beta, row.network) == ("constant", 0.01, MNIST)
     assert (row.learning_rate, row.weight_decay, row.batch_size) == (1e-3, 1e-5, 512)
+    assert (default.config.augment, row.augment) == ("celeba", "mnist")
+    assert recipe().config.augment == "none"
     (info,) = (s for s in jaxvision.list_systems() if s.name == NAME)
     assert info.parameters == 5_183_043
+
+
+def test_augmentation_of_the_paper(rng):
+    """Half of the faces mirrored; digits turned and cut, and only a little."""
+    faces = np.tile(rng.uniform(size=(1, 6, 6, 3)), (200, 1, 1, 1)).astype("float32")
+    found = np.asarray(augmented("celeba", jax.random.key(0), faces))
+    turned = np.all(found == faces[:, :, ::-1], axis=(1, 2, 3))
+    assert np.all(turned | np.all(found == faces, axis=(1, 2, 3)))
+    assert turned.mean() == pytest.approx(0.5, abs=0.1)
+    rows, columns = np.indices((28, 28), float) - 13.5
+    planes = np.tile(np.stack([rows, columns], -1), (300, 1, 1, 1)).astype("float32")
+    change = jax.jit(augmented, static_argnums=0)
+    out = np.asarray(change("mnist", jax.random.key(0), planes), np.float64)
+    # The slopes of a plane in the middle are the matrix of rotation and scaling.
+    down = (out[:, 18, 14] - out[:, 10, 14]) / 8
+    right = (out[:, 14, 18] - out[:, 14, 10]) / 8
+    angle = np.degrees(np.arctan2(down[:, 1], down[:, 0]))
+    area = down[:, 0] * right[:, 1] - down[:, 1] * right[:, 0]
+    ratio = np.linalg.norm(right, axis=1) / np.linalg.norm(down, axis=1)
+    assert 9 < np.abs(angle).max() < 10.01
+    assert 0.8999 < area.min() < 0.91 < 0.98 < area.max() < 1.0001
+    assert 0.899 < ratio.min() < 0.92 < 1.08 < ratio.max() < 1.101
+    np.testing.assert_array_equal(
+        augmented("none", jax.random.key(0), faces[:1]), faces[:1]
+    )
+
+
+def test_steps_see_changed_images_and_tests_only_if_asked(monkeypatch, rng):
+    """What the network gets is what the loss compares with; noise stays as it was."""
+    calls = []
+
+    def invert(kind, key, x):
+        calls.append((kind, key))
+        return x if kind == "none" else 1 - x
+
+    monkeypatch.setattr(recipes, "augmented", invert)
+    x = jnp.asarray(rng.uniform(size=(4, 8, 8, 1)), "float32")
+    key = jax.random.key(3)
+    plain, celeba, tested = (
+        recipe(**changes).task()
+        for changes in (
+            {},
+            {"augment": "celeba"},
+            {"augment": "celeba", "augment_test": True},
+        )
+    )
+    state = jax.jit(plain.init)(jax.random.key(0))
+
+    def loss(task, image):
+        step = jax.jit(lambda image: task.step(state, {"image": image}, key)[1])
+        return step(image)["loss"]
+
+    def error(task, image):
+        return jax.jit(task.evaluate)(state, {"image": image})["mse"]
+
+    close = partial(np.testing.assert_allclose, rtol=1e-5)
+    # The step sees the changed images, an evaluation those that there are.
+    close(loss(celeba, x), loss(plain, 1 - x))
+    assert abs(loss(plain, x) - loss(plain, 1 - x)) > 0.1
+    close(error(celeba, x), error(plain, x))
+    close(error(tested, x), error(plain, 1 - x))
+    assert {kind for kind, _ in calls} == {"none", "celeba"}
 
 
 def test_restarts_of_the_learning_rate():
@@ -232,6 +298,11 @@ def test_four_devices_train_as_one():
         ),
         ({"schedule": "linear"}, "`schedule` must be one of .*, got 'linear'"),
         ({"sigma_scope": "pixel"}, "`sigma_scope` must be one of .*, got 'pixel'"),
+        ({"augment": "flip"}, "`augment` must be one of .*, got 'flip'"),
+        (
+            {"augment_test": True},
+            "`augment_test` must be False with augment='none', got True",
+        ),
         ({"beta": -1.0}, "`beta` must not be negative, got -1.0"),
         ({"learning_rate": 0}, "`learning_rate` must be positive, got 0"),
         ({"epochs": 0}, "`epochs` must be a positive integer, got 0"),
