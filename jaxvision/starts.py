@@ -76,9 +76,13 @@ def start(
     task, own = recipe.task(), jax.random.fold_in(key, 0)
     shapes = jax.eval_shape(task.init, own)
     if not holds_network(shapes):
+        own_field = hasattr(recipe.config, "weights")
         raise ValueError(
             f"{where}: `weights` must be for one network, got a system with a state of "
             "another form"
+            + own_field
+            * "; name the file in its recipe, weights='FILE' in Python and "
+            "--set weights=FILE on the command line"
         )
     # First into a network of shapes: what does not fit is found before compiling.
     given = network_of(recipe, shapes)

@@ -91,6 +91,59 @@ def test_average():
     np.testing.assert_allclose(federated.average(x, weights), expected, atol=1e-6)
 
 
+def test_routing_refuses():
+    """What would clamp, wrap or scale in silence; inside `jax.jit` shapes alone."""
+    models = {"w": jnp.arange(3.0), "b": jnp.ones((3, 2))}
+    for source, error, message in (
+        ([0, 7, 1], ValueError, "`source` must be from 0 to 2, got values from 0 to 7"),
+        ([0, 2, -1], ValueError, "`source` must be from 0 to 2, got values from -1"),
+        ([0, 1], ValueError, r"`source` must have shape \(3,\), one per node, got \(2"),
+        ([0.0, 1.0, 2.0], TypeError, "send: `source` must be integers, got float32"),
+    ):
+        with pytest.raises(error, match=message):
+            federated.send(models, jnp.array(source))
+    for weights, error, message in (
+        ([1.0, 1.0, 1.0], ValueError, r"the sum 1, got \[1.0, .* with the sum 3"),
+        (
+            [0.333, 0.333, 0.333],
+            ValueError,
+            "have the sum 1, got .* with the sum 0.999",
+        ),
+        ([1.5, -0.5, 0.0], ValueError, "must not be negative and have the sum 1, got"),
+        (
+            [np.nan, 0.5, 0.5],
+            ValueError,
+            "must not be negative and have the sum 1, got",
+        ),
+        ([0.5, 0.5], ValueError, r"`weights` must have shape \(3,\), .*, got \(2,\)"),
+        ([1, 0, 0], TypeError, "average: `weights` must be real floating point, got"),
+    ):
+        with pytest.raises(error, match=message):
+            federated.average(models, jnp.array(weights))
+    for wrong, shapes in (({"a": 1.0}, r"\(\)"), (jnp.ones((0, 2)), r"\(0, 2\)")):
+        with pytest.raises(
+            ValueError, match=f"with one leading axis .* got shapes {shapes}"
+        ):
+            federated.send(wrong, jnp.arange(3))
+    with pytest.raises(ValueError, match=r"got shapes \(2,\), \(3,\)"):
+        federated.average([jnp.ones(2), jnp.ones(3)], jnp.ones(2) / 2)
+    with pytest.raises(ValueError, match=r"have every node once, got \[1, 1, 0\]"):
+        federated.inverse(jnp.array([1, 1, 0]))
+    with pytest.raises(
+        ValueError, match="`routing` must be from 0 to 1, got values fr"
+    ):
+        federated.inverse(jnp.array([1, 2]))
+    for function in (federated.ring, partial(federated.derangement, jax.random.key(0))):
+        with pytest.raises(ValueError, match="`num_nodes` must be a positive integer"):
+            function(0)
+    with pytest.raises(ValueError, match=r"must have shape \(3,\), one per node"):
+        jax.eval_shape(federated.send, models, jnp.arange(2))
+    assert federated.average({}, jnp.ones(3) / 3) == {}
+    for count in (7, 1000):  # rounded shares are weights
+        rows = np.random.default_rng(0).integers(1, 99, count).astype("float32")
+        federated.average(jnp.ones(count), jnp.asarray(rows / rows.sum()))
+
+
 @pytest.mark.parametrize(
     ("epochs", "share", "phases"),
     [

@@ -284,6 +284,10 @@ def test_runs_by_the_command_line(tmp_path, capsys):
             ["evaluate", str(tmp_path / "run"), *where, "--batch-size", "3"],
             "`batch_size` must be left alone for 'fedrewind'",
         ),
+        (
+            [*other, "--weights", str(tmp_path / "a.npz")],
+            "name the file in its recipe, weights='FILE' in Python and --set weights=",
+        ),
         (["export", str(tmp_path / "run")], "must have one network, with `params`"),
     ):
         assert cli.main(more) == 2
