@@ -20,11 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from sklearn.datasets import load_digits
-from sklearn.neural_network import MLPClassifier
 
 import jaxvision
 from benchmarks import _results
+from benchmarks._digits import TRAIN, digits, judge
 from benchmarks._intervals import interval
 from benchmarks._seeds import over_seeds
 from jaxcore.training import ArrayBatches, fit
@@ -50,7 +49,7 @@ OBJECTIVES = {
     "gp0_10": Objective(regularizer="r1", weight=10.0),
 }
 DIGIT_ROWS = ("hinge", "rlc_gradient")
-DIGIT_SEEDS, DIGIT_EPOCHS, TRAIN = 3, 40, 1400
+DIGIT_SEEDS, DIGIT_EPOCHS = 3, 40
 
 
 class Perceptron(nnx.Module):
@@ -154,59 +153,11 @@ def _judged(params: Any, real: Any, centers: Any, kind: str) -> dict[str, Any]:
     }
 
 
-def digits() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Returns images (n, 8, 8, 1) in [0, 1] and labels, to train on and to test on."""
-    loaded = load_digits()
-    images = loaded.images.astype(np.float32)[..., None] / 16
-    order = np.random.default_rng(0).permutation(len(images))
-    return tuple(  # type: ignore[return-value]
-        {"image": images[rows], "label": loaded.target[rows].astype(np.int32)}
-        for rows in (order[:TRAIN], order[TRAIN:])
-    )
-
-
-class Judge:
-    """A small classifier of digits: its decisions, and its hidden layer as features."""
-
-    def __init__(self, arrays: dict[str, np.ndarray]):
-        self.network = MLPClassifier((64,), max_iter=1000, random_state=0)
-        self.network.fit(_flat(arrays["image"]), arrays["label"])
-
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """Returns (n, 64) float32."""
-        weights, biases = self.network.coefs_[0], self.network.intercepts_[0]
-        hidden = np.maximum(_flat(images) @ weights + biases, 0)
-        return hidden.astype(np.float32)
-
-    def figures(
-        self, arrays: dict[str, np.ndarray], against: np.ndarray
-    ) -> dict[str, float]:
-        """Returns how images with labels compare with real images."""
-        found, label = self.features(arrays["image"]), arrays["label"]
-        decided = self.network.predict(_flat(arrays["image"]))
-        within = metrics.distance_within_classes(found, label, 10)
-        real = self.features(against)
-        return {
-            "class_accuracy": float(np.mean(decided == label)),
-            "kl_to_uniform": float(
-                metrics.kl_to_uniform(np.bincount(decided, minlength=10))
-            ),
-            "distance_within_classes": float(jnp.mean(within)),
-            "frechet_distance": float(metrics.frechet_distance(real, found)),
-            "kernel_distance": float(metrics.kernel_distance(real, found)),
-        }
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1)
-
-
 def generated_digits(
     row: str, *, seeds: int = DIGIT_SEEDS, epochs: int = DIGIT_EPOCHS
 ) -> list[dict[str, Any]]:
     """Returns one row per seed, and one of the training images for comparison."""
     train, test = digits()
-    judge = Judge(train)
     recipe = jaxvision.recipe(NAME, preset=f"digits_{row}", epochs=epochs)
     config, rows = recipe.config, []
     graph, _, _ = layers.split(nnx.eval_shape(lambda: recipe.network(rngs=nnx.Rngs(0))))
@@ -227,7 +178,7 @@ def generated_digits(
             {
                 "objective": row,
                 "seed": seed,
-                **judge.figures({"image": images, "label": label}, test["image"]),
+                **judge().figures({"image": images, "label": label}, test["image"]),
                 "steps": config.steps,
                 "seconds": time.perf_counter() - start,
             }
@@ -241,7 +192,7 @@ def real_digits() -> dict[str, Any]:
     return {
         "objective": "real",
         "seed": 0,
-        **Judge(train).figures(train, test["image"]),
+        **judge().figures(train, test["image"]),
     }
 
 

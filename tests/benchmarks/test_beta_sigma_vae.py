@@ -18,6 +18,7 @@ def test_rows():
         # With beta 1 two readings are at the same variance.
         assert row["bound_half"] == pytest.approx(row["bound_beta"])
         assert row["bound"] > row["bound_half"]
+        assert row["frechet_distance"] > benchmark._real() > 0
         assert "beta     1" in benchmark.line(row)
 
 

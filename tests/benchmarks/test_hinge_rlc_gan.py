@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from benchmarks import _results, _vision_tables
+from benchmarks import _digits, _results, _vision_tables
 from benchmarks import hinge_rlc_gan as benchmark
 from benchmarks._intervals import interval
 
@@ -68,10 +68,10 @@ def test_verdicts_follow_the_rows():
 
 
 def test_digits_are_judged():
-    train, test = benchmark.digits()
+    train, test = _digits.digits()
     assert train["image"].shape == (1400, 8, 8, 1)
     assert len(test["label"]) == 397
-    judge = benchmark.Judge({k: v[:300] for k, v in train.items()})
+    judge = _digits.Judge({k: v[:300] for k, v in train.items()})
     assert judge.features(test["image"][:2]).shape == (2, 64)
     some = {k: v[:100] for k, v in train.items()}
     found = judge.figures(some, test["image"][:100])
