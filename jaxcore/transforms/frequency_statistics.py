@@ -40,7 +40,10 @@ from jaxcore.transforms._trig_arguments import Values, check_real
 
 Method = Literal["auto", "fold", "separable", "direct"]
 METHODS = ("auto", "fold", "separable", "direct")
-# Smaller maps are read K times as fast as they are reduced (measured on CPU).
+# Smaller maps are read K times as fast as they are reduced. On one core, folding at 28
+# makes value and gradient 1.1 to 2.2 times faster, and the value alone 1.4 times for
+# four images; for one it takes up to 0.4 ms more. At 14 direct is faster in both, from
+# 35 on folding is.
 SMALLEST_REDUCED = 28
 
 
