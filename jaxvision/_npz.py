@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -19,6 +20,25 @@ DAMAGE = (
     OverflowError, SyntaxError, struct.error, tokenize.TokenError, zlib.error,
     zipfile.BadZipFile,
 )  # fmt: skip
+
+
+def array_names(path: Path) -> list[str]:
+    """Returns the names of the arrays of an npz file; errors as of `read_arrays`."""
+    try:
+        with path.open("rb") as raw:
+            return list(_sizes(raw))
+    except DAMAGE as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _sizes(raw: IO[bytes]) -> dict[str, int]:
+    """Returns the unpacked sizes of arrays in bytes, by name."""
+    sizes: dict[str, int] = {}
+    with zipfile.ZipFile(raw) as archive:
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            sizes[name] = sizes.get(name, 0) + info.file_size
+    return sizes
 
 
 def read_arrays(
@@ -38,11 +58,7 @@ def read_arrays(
     """
     try:
         with path.open("rb") as raw:
-            with zipfile.ZipFile(raw) as archive:
-                sizes: dict[str, int] = {}
-                for info in archive.infolist():
-                    name = info.filename.removesuffix(".npy")
-                    sizes[name] = sizes.get(name, 0) + info.file_size
+            sizes = _sizes(raw)
             known = list(sizes)
             wanted = known if names is None else [n for n in names if n in sizes]
             total = sum(sizes[name] for name in wanted)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvision._npz import MOST_BYTES, read_arrays
+from jaxvision._npz import MOST_BYTES, array_names, read_arrays
 from jaxvision.data.celeba import PARTITION, read_celeba
 from jaxvision.data.folders import (
     DataError,
@@ -37,6 +37,8 @@ MARKS = {
     "cifar100": ("train.bin", "test.bin"),
     "celeba": (PARTITION,),
 }
+# Arrays of npz files as Keras has its data sets, by part.
+KERAS = {part: {"image": f"x_{part}", "label": f"y_{part}"} for part in SPLITS}
 # Numbers of images, and what stands for 1.
 FULL = {"bool": 1, "uint8": 255, "uint16": 65535}
 
@@ -102,7 +104,7 @@ def read_mnist(folder: str | Path, *, split: str = "train") -> dict[str, np.ndar
         if path is None:
             raise DataError(
                 f"{where}: {folder} must hold {stem}, gzipped or not, for "
-                f"split={split!r}, got none"
+                f"split={split!r}, got none{_others(folder, 'mnist', split)}"
             )
         array = read_idx(path)
         if array.ndim != rank or array.dtype != np.uint8:
@@ -157,6 +159,12 @@ def read_cifar(
     if path.is_dir() or not path.suffix:
         parts = SPLITS if split == "all" else (split,)
         files = [path / name for part in parts for name in _names(kind, part)]
+        missing = ", ".join(file.name for file in files if not file.is_file())
+        if missing:
+            raise DataError(
+                f"{where}: {path} must hold {', '.join(file.name for file in files)} "
+                f"for split={split!r}, got no {missing}{_others(path, kind, split)}"
+            )
     found = read_each(where, files, lambda file: _records(file, kind), damaged)
     if not found:
         raise DataError(f"{where}: {path} must hold a file that can be read, got none")
@@ -197,6 +205,16 @@ def _records(file: Path, kind: str) -> np.ndarray:
     return rows
 
 
+def _others(folder: str | Path, kind: str, split: str) -> str:
+    """Returns the end of an error that says which part there is instead of another."""
+    there = [
+        f"; split={part!r} is there"
+        for part, mark in zip(SPLITS, MARKS[kind], strict=True)
+        if split in SPLITS and part != split and any(Path(folder).glob(mark))
+    ]
+    return "".join(there)
+
+
 def _check_split(where: str, split: str) -> None:
     if split not in ("train", "test", "all"):
         raise ValueError(
@@ -211,8 +229,8 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def splits_of(path: str | Path) -> tuple[str, ...]:
     """Returns the parts that the data at a path are published in.
 
-    `("train", "test")` for a folder with the files of MNIST, CIFAR or CelebA; none for
-    other folders and for files.
+    `("train", "test")` for a folder with the files of MNIST, CIFAR or CelebA and for an
+    npz file with `x_train` or `x_test`; none for other folders and files.
 
     Example:
         >>> splits_of(".")
@@ -226,17 +244,25 @@ def refuse_split(where: str, path: Path, split: str | None) -> None:
     if split is not None:
         raise ValueError(
             f"{where}: `split` must be left out for {path}, got {split!r}: only "
-            "MNIST, CIFAR and CelebA come in parts"
+            "MNIST, CIFAR, CelebA and npz files with x_train and x_test come in parts"
         )
 
 
 def _kind(path: Path) -> str:
     if path.is_file():
-        return "npz"
+        return "keras" if _is_keras(path) else "npz"
     for kind, marks in MARKS.items():
         if any(any(path.glob(mark)) for mark in marks):
             return kind
     return "folder"
+
+
+def _is_keras(path: Path) -> bool:
+    try:
+        known = array_names(path)
+    except ValueError:  # the reader says why
+        return False
+    return "image" not in known and any(KERAS[p]["image"] in known for p in SPLITS)
 
 
 def read_images(
@@ -257,8 +283,8 @@ def read_images(
         path: of the file or folder.
         size: side of the images.
         channels: of the images.
-        split: of MNIST, CIFAR and CelebA, `"train"` by default, `"test"` or `"all"`;
-            see `splits_of`. None for other data.
+        split: of MNIST, CIFAR, CelebA and npz files with `x_train`, `"train"` by
+            default, `"test"` or `"all"`; see `splits_of`. None for other data.
         damaged: of `read_image_folder`, `read_celeba` and `read_cifar`; `"raise"` for
             other data, where one file holds all images.
 
@@ -272,7 +298,7 @@ def read_images(
     kind = _kind(path)
     if kind in ("npz", "folder"):
         refuse_split(where, path, split)
-    if kind in ("npz", "mnist") and damaged == "skip":
+    if kind in ("npz", "keras", "mnist") and damaged == "skip":
         raise ValueError(
             f"{where}: `damaged` must be 'raise' for {path}, where one file has all "
             "images, got 'skip'"
@@ -282,8 +308,8 @@ def read_images(
     part = "train" if split is None else split
     if kind == "celeba":
         return read_celeba(path, size, channels=channels, split=part, damaged=damaged)
-    if kind == "npz":
-        found = read_npz(path)
+    if path.is_file():
+        found = read_npz(path, split=split)
     elif kind == "mnist":
         found = read_mnist(path, split=part)
     else:
@@ -297,75 +323,113 @@ def read_images(
 
 
 def read_npz(
-    path: str | Path, names: Mapping[str, str] | None = None
+    path: str | Path,
+    names: Mapping[str, str] | None = None,
+    *,
+    split: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns images, and labels where there are any, from an npz file.
 
     Args:
         path: of the file. Arrays of objects are refused: they are pickled.
-        names: of the arrays, by `"image"` and `"label"`; by default as they are.
+        names: of the arrays, by `"image"` and `"label"`; by default these themselves,
+            or where there is no `image` the names of Keras: `x_train`, `y_train`,
+            `x_test`, `y_test`.
+        split: with the names of Keras `"train"` (the default), `"test"`, or `"all"`,
+            one after the other; None otherwise.
 
     Returns:
         `"image"` (n, h, w, c) float32 in [0, 1]: bytes over 255, integers of 16 bits
         without sign over 65535, floats as they are; gray images with one channel.
-        `"label"` (n,) int32.
+        `"label"` (n,) int32, from (n,) or (n, 1).
 
     Raises:
         DataError: the file cannot be read or unpacks to more than 4 GiB, has no such
             array, or one of another form or range.
+        ValueError: an unknown split, or one that the file does not have.
     """
     where, path = "jaxvision.data.read_npz", Path(path)
-    names = {"image": "image", "label": "label"} if names is None else dict(names)
+    _check_split(where, "train" if split is None else split)
+    if names is not None or not _is_keras(path):
+        refuse_split(where, path, split)
+        return _from_npz(where, path, names)
+    if split != "all":
+        return _from_npz(where, path, KERAS[split or "train"])
+    found = [_from_npz(where, path, KERAS[part]) for part in SPLITS]
+    first, second = ({n: a.shape[1:] for n, a in part.items()} for part in found)
+    if first != second:
+        raise DataError(
+            f"{where}: {path} must have the same arrays and shapes in both parts for "
+            f"split='all', got {first} and {second}"
+        )
+    return _joined(found)
+
+
+def _from_npz(
+    where: str, path: Path, names: Mapping[str, str] | None
+) -> dict[str, np.ndarray]:
+    wanted = {"image": "image", "label": "label"} if names is None else dict(names)
     try:
-        arrays, known = read_arrays(path, names.values())
+        arrays, known = read_arrays(path, wanted.values())
     except ValueError as error:
         raise DataError(f"{where}: cannot read {path}: {error}") from error
-    found = {key: arrays[name] for key, name in names.items() if name in arrays}
+    found = {key: arrays[name] for key, name in wanted.items() if name in arrays}
     if "image" not in found:
+        forms = "image and label, or x_train, y_train, x_test and y_test"
         raise DataError(
-            f"{where}: {path} must have an array {names.get('image', 'image')!r}, got "
-            f"{', '.join(map(repr, known)) or 'none'}"
+            f"{where}: {path} must have an array {wanted.get('image', 'image')!r}, got "
+            f"{', '.join(map(repr, known)) or 'none'}; arrays are named {forms}, or as "
+            "names={...} says in Python"
         )
     image = found["image"]
     image = image[..., None] if image.ndim == 3 else image
     if image.ndim != 4 or not image.size:
         raise DataError(
-            f"{where}: {path} must have images (n, h, w) or (n, h, w, c), got shape "
-            f"{found['image'].shape}"
+            f"{where}: {path} must have images (n, h, w) or (n, h, w, c) in "
+            f"{wanted['image']!r}, got shape {found['image'].shape}"
         )
-    out = {"image": _unit(where, path, image)}
+    out = {"image": _unit(where, path, wanted["image"], image)}
     if "label" in found:
-        out["label"] = _classes(where, path, found["label"], len(image))
+        label = found["label"]
+        out["label"] = _classes(where, path, wanted["label"], label, len(image))
     return out
 
 
-def _unit(where: str, path: Path, image: np.ndarray) -> np.ndarray:
+def _unit(where: str, path: Path, name: str, image: np.ndarray) -> np.ndarray:
     """Returns images as float32 in [0, 1]."""
     kind = image.dtype.name
     if kind in FULL:
         return image.astype(np.float32) / np.float32(FULL[kind])
     if not np.issubdtype(image.dtype, np.floating):
+        integer = np.issubdtype(image.dtype, np.integer)
+        bounds = f", values from {image.min()} to {image.max()}" if integer else ""
         raise DataError(
-            f"{where}: {path} must have images of {', '.join(FULL)} or floats, got "
-            f"{image.dtype}"
+            f"{where}: {path} must have images of {', '.join(FULL)} or floats in "
+            f"{name!r}, got {image.dtype}{bounds}"
         )
     found = image.astype(np.float32)
-    low, high = float(found.min()), float(found.max())
-    if not (low >= 0 and high <= 1):
-        raise DataError(
-            f"{where}: {path} must have floats from 0 to 1 as images, got values from "
-            f"{low:g} to {high:g}"
-        )
-    return found
+    if found.min() >= 0 and found.max() <= 1:
+        return found
+    ranges = [(row.min(), row.max()) for row in found]
+    rows = [i for i, (low, high) in enumerate(ranges) if not (low >= 0 and high <= 1)]
+    low, high = ranges[rows[0]]
+    got = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
+    raise DataError(
+        f"{where}: {path} must have images of floats from 0 to 1 in {name!r}, got "
+        f"{got} in row {rows[0]} ({len(rows)} of {len(image)} rows)"
+    )
 
 
-def _classes(where: str, path: Path, label: np.ndarray, rows: int) -> np.ndarray:
+def _classes(
+    where: str, path: Path, name: str, label: np.ndarray, rows: int
+) -> np.ndarray:
     """Returns one class per row as int32."""
-    good = label.shape == (rows,) and np.issubdtype(label.dtype, np.integer)
-    found = label.astype(np.int32) if good else label
-    if not good or (found != label).any():
+    flat = label[:, 0] if label.shape == (rows, 1) else label
+    good = flat.shape == (rows,) and np.issubdtype(flat.dtype, np.integer)
+    found = flat.astype(np.int32) if good else flat
+    if not good or (found != flat).any():
         raise DataError(
-            f"{where}: {path} must have {rows} integer labels of at most 32 bits, got "
-            f"{label.dtype}{list(label.shape)}"
+            f"{where}: {path} must have {rows} integer labels of at most 32 bits in "
+            f"{name!r}, got {label.dtype}{list(label.shape)}"
         )
     return found

@@ -408,7 +408,10 @@ def read_each(
 
 def _stacked(where: str, folder: Path, arrays: list[np.ndarray]) -> np.ndarray:
     if not arrays:
+        archives = sorted(p.name for p in folder.glob("*.npz"))
+        hint = f"; {archives[0]} is read by its own path" if archives else ""
         raise DataError(
             f"{where}: {folder} must hold images ({', '.join(SUFFIXES)}), got none"
+            f"{hint}"
         )
     return np.stack(arrays)
