@@ -17,6 +17,9 @@ from jaxvision.layers.normalization import BatchNorm as BatchNorm
 from jaxvision.layers.normalization import ConditionalBatchNorm as ConditionalBatchNorm
 from jaxvision.layers.normalization import InstanceNorm as InstanceNorm
 from jaxvision.layers.normalization import counted_rows as counted_rows
+from jaxvision.layers.operations import (
+    convolution_operations as convolution_operations,
+)
 from jaxvision.layers.parameters import count_parameters as count_parameters
 from jaxvision.layers.parameters import split as split
 from jaxvision.layers.parameters import statistics_of as statistics_of
@@ -55,5 +58,5 @@ __all__ = [
     "FusionUnit", "SSFBlock",
     "SelfAttention", "EncoderBlock", "Encoder", "ViT", "Size",
     "attention_rollout", "resize_positions",
-    "count_parameters", "split", "statistics_of",
+    "count_parameters", "convolution_operations", "split", "statistics_of",
 ]  # fmt: skip

@@ -86,3 +86,23 @@ def test_our_figures_stand_beside_the_papers(capsys, monkeypatch):
     assert row.endswith(" 1234")
     (other,) = (line for line in lines if line.startswith("MNIST, FID at beta 10"))
     assert other.endswith(" –")
+
+
+def test_comparable_figures_are_computed():
+    """Those that no data are needed for, beside the paper's."""
+    found = {
+        (name, what): (system.paper_figures[what], cli._figure(system, what))
+        for name in registry.SYSTEMS
+        for system in [registry.find("test", name)]
+        for what in system.figures
+    }
+    assert found == {
+        ("lung_ssfnet", "parameters, one class, the authors' code"): (
+            ("50,518,913",) * 2
+        ),
+        ("lung_ssfnet", "operations of its convolutions at 512 x 512"): (
+            ("246.3 GFLOP",) * 2
+        ),
+        ("ripeness_vit", "parameters of B/16"): ("86 millions", "85.8 millions"),
+        ("ripeness_vit", "patches of H/14 at 518 x 518"): ("1369", "1369"),
+    }
