@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcore.training import row_keys
+from jaxcore.training.parallel import is_key
 from jaxvision.layers import BasicBlock, BatchNorm, ConvTranspose, Perceptron, linear
 from jaxvision.layers._checks import images, positive
 
@@ -151,12 +152,26 @@ class BetaSigmaVAE(nnx.Module):
 
         The reconstruction decodes one draw, `mean + exp(log_variance / 2) * noise`; the
         noise of a row does not depend on the number of devices.
+
+        Args:
+            x: images (B, H, W, C).
+            key: typed random key, of which each row gets its own by its position; or
+                (B,) keys, those of the rows.
+
+        Raises:
+            TypeError, ValueError: as `encode`; or `key` is neither.
         """
         mean, log_variance = self.encode(x)
-        noise = jax.vmap(lambda k: jax.random.normal(k, mean.shape[1:], mean.dtype))(
-            row_keys(key, mean.shape[0])
-        )
-        z = mean + jnp.exp(log_variance / 2) * noise
+        rows = mean.shape[0]
+        if not is_key(key) or key.shape == ():
+            key = row_keys(key, rows)
+        elif key.shape != (rows,):
+            raise ValueError(
+                f"{OWNER}: `key` must be one key, or {rows}, one of each image, got "
+                f"shape {key.shape}"
+            )
+        draw = jax.vmap(lambda k: jax.random.normal(k, mean.shape[1:], mean.dtype))
+        z = mean + jnp.exp(log_variance / 2) * draw(key)
         return self.decode(z), mean, log_variance
 
     def sample(self, key: Array, n: int) -> Float[Array, "n h w c"]:

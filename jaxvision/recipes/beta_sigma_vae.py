@@ -17,6 +17,7 @@ from jaxcore.training import Task
 from jaxvision import _checks, data, losses
 from jaxvision.models import BetaSigmaVAE, BetaSigmaVAEOptions
 from jaxvision.recipes._epochs import Epochs
+from jaxvision.recipes._image_keys import image_keys
 from jaxvision.recipes._network_task import network_task
 from jaxvision.system import System
 
@@ -119,10 +120,12 @@ def task(config: BetaSigmaVAERecipe) -> Task:
 
     The state is a dict of `"params"`, `"statistics"` (of the normalization) and
     `"optimizer"`. Metrics of a step: `loss`, `distortion`, `rate`. Metrics of an
-    evaluation, per image in nats by one draw of fixed noise: `rate`, and the bound on
-    the log-likelihood `bound` at the optimal variance of each image, `bound_half` at
+    evaluation, in nats per image, by one draw: `rate`, and the bound on the
+    log-likelihood `bound` at the optimal variance of each image, `bound_half` at
     variance 1/2 and `bound_beta` at beta/2 (what a beta-VAE assumes; left out at beta
-    0); `mse` is the mean squared error.
+    0); `mse` is the mean squared error. An evaluation draws the noise of an image by a
+    key that is a hash of its values: other noise for each image, the same each time,
+    whatever the batch size and the order.
     """
 
     def loss(model, batch, key):
@@ -133,9 +136,13 @@ def task(config: BetaSigmaVAERecipe) -> Task:
 
     def evaluate(model, batch):
         x = batch["image"]
+        keys = image_keys(jax.random.key(0), x)
         if config.augment_test:
-            x = augmented(config.augment, jax.random.key(1), x)
-        out = model(x, jax.random.key(0))
+            changes = image_keys(jax.random.key(1), x)
+            x = jax.vmap(lambda k, image: augmented(config.augment, k, image[None])[0])(
+                changes, x
+            )
+        out = model(x, keys)
         found = {
             "bound": losses.elbo(x, *out),
             "bound_half": losses.elbo(x, *out, variance=0.5),

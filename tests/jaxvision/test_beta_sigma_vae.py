@@ -15,6 +15,7 @@ from jaxcore.training import ArrayBatches, fit
 from jaxvision import layers
 from jaxvision.models import BetaSigmaVAE, BetaSigmaVAEOptions
 from jaxvision.recipes import beta_sigma_vae as recipes
+from jaxvision.recipes._image_keys import image_keys
 from jaxvision.recipes.beta_sigma_vae import BetaSigmaVAERecipe, augmented
 
 
@@ -110,10 +111,13 @@ def test_a_draw_from_the_posterior(small, rng):
         noise = jnp.stack(
             [jax.random.normal(jax.random.fold_in(key, i), (3,)) for i in range(2)]
         )
-        return model(x, key), model.decode(mean + jnp.exp(logs / 2) * noise)
+        keys = jax.random.split(key, 2)
+        own = jnp.stack([jax.random.normal(k, (3,)) for k in keys])
+        drawn = [model.decode(mean + jnp.exp(logs / 2) * z) for z in (noise, own)]
+        return (model(x, key)[0], model(x, keys)[0]), tuple(drawn)
 
-    out, expected = run(params)
-    np.testing.assert_allclose(out[0], expected, rtol=1e-5, atol=1e-6)
+    for out, expected in zip(*run(params), strict=True):
+        np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
 
 
 def recipe(**changes):
@@ -170,6 +174,8 @@ def test_steps_see_changed_images_and_tests_only_if_asked(monkeypatch, rng):
         return x if kind == "none" else 1 - x
 
     monkeypatch.setattr(recipes, "augmented", invert)
+    same = lambda key, x: jax.random.split(key, len(x))  # noqa: E731
+    monkeypatch.setattr(recipes, "image_keys", same)
     x = jnp.asarray(rng.uniform(size=(4, 8, 8, 1)), "float32")
     key = jax.random.key(3)
     plain, celeba, tested = (
@@ -196,6 +202,44 @@ def test_steps_see_changed_images_and_tests_only_if_asked(monkeypatch, rng):
     close(error(celeba, x), error(plain, x))
     close(error(tested, x), error(plain, 1 - x))
     assert {kind for kind, _ in calls} == {"none", "celeba"}
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_evaluation_draws_by_what_an_image_is(test, rng):
+    """No figure hangs on batches or order, and no two images share their noise."""
+    task = recipe(augment="mnist", augment_test=test).task()
+    x = jnp.asarray(rng.uniform(size=(8, 8, 8, 1)), "float32")
+    state = jax.jit(task.init)(jax.random.key(0))
+    evaluate = jax.jit(lambda x: task.evaluate(state, {"image": x}))
+    whole, turned = evaluate(x), evaluate(x[::-1])
+    alone = jax.jit(jax.vmap(lambda x: task.evaluate(state, {"image": x[None]})))(x)
+    for name, value in whole.items():
+        np.testing.assert_allclose(turned[name], value, rtol=1e-5)
+        np.testing.assert_allclose(np.mean(alone[name]), value, rtol=1e-5)
+
+
+def test_keys_of_images(rng):
+    """The documented word, by Python's integers; equal for equal images alone."""
+    x = rng.uniform(size=(64, 4, 3, 2)).astype("float32")
+    x[1], x[2] = x[0], x[0, ::-1]
+    x[3] = x[0]
+    x[3, 0, 0, 0] = np.nextafter(x[3, 0, 0, 0], np.float32(1))
+
+    def mixed(word):
+        word = (word ^ word >> 16) * 0x85EBCA6B % 2**32
+        word = (word ^ word >> 13) * 0xC2B2AE35 % 2**32
+        return word ^ word >> 16
+
+    words = [
+        sum(mixed(bits ^ mixed(i)) for i, bits in enumerate(image)) % 2**32
+        for image in x.view(np.uint32).reshape(64, -1).tolist()
+    ]
+    assert words[0] == words[1]
+    assert len(set(words)) == 63
+    key = jax.random.key(5)
+    expected = jax.vmap(partial(jax.random.fold_in, key))(np.asarray(words, np.uint32))
+    found = jax.jit(image_keys)(key, x)
+    np.testing.assert_array_equal(*map(jax.random.key_data, (found, expected)))
 
 
 def test_restarts_of_the_learning_rate():
@@ -357,6 +401,9 @@ def test_arrays_are_checked():
         ValueError, match=r"`z` must be \(batch, 2\), got shape \(1, 4\)"
     ):
         apply("decode", jnp.ones((1, 4)))
+    keys = jax.random.split(jax.random.key(0), 3)
+    with pytest.raises(ValueError, match=r"one key, or 2, one of each .*shape \(3,\)"):
+        apply("__call__", jnp.ones((2, 8, 8, 1)), keys)
 
 
 def test_padded_batches_are_refused():

@@ -70,21 +70,18 @@ def test_a_run_loads_as_it_was(run):
 
 def test_evaluation_is_that_of_the_task(folder, run, capsys):
     """Over all images at once, whatever the batches."""
-    code = cli.main(
-        ["evaluate", str(run), "--data", str(folder), "--damaged", "skip", "--json"]
-    )
-    assert code == 0
-    found = json.loads(capsys.readouterr().out)
+    command = ["evaluate", str(run), "--data", str(folder), "--damaged", "skip"]
+    found = []
+    for more in ([], ["--batch-size", "1"]):
+        assert cli.main([*command, "--json", *more]) == 0
+        found.append(json.loads(capsys.readouterr().out))
     loaded = runs.load(run)
     with pytest.warns(UserWarning, match=r"left out: cannot read .*z\.png"):
         arrays = data.read_image_folder(folder, 8, channels=1, damaged="skip")
-    # One draw of noise per row of a batch: compared batch by batch.
-    sums = 0.0
-    for rows in (slice(0, 4), slice(4, 8), slice(8, 10)):
-        image = arrays["image"][rows]
-        metrics = loaded.recipe.task().evaluate(loaded.state, {"image": image})
-        sums += len(image) * float(metrics["bound"])
-    assert found["bound"] == pytest.approx(sums / 10, rel=1e-4)
+    metrics = loaded.recipe.task().evaluate(loaded.state, dict(arrays))
+    for name in ("bound", "bound_half", "rate", "mse"):
+        expected = pytest.approx(float(metrics[name]), rel=1e-5)
+        assert [each[name] for each in found] == [expected] * 2
     assert cli.main(["evaluate", str(run), "--data", str(folder)]) == 2
     assert re.search(r"error: .*cannot read .*z\.png", capsys.readouterr().err)
 
