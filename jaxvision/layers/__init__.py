@@ -13,6 +13,7 @@ from jaxvision.layers.convolution import conv as conv
 from jaxvision.layers.dropout import dropout as dropout
 from jaxvision.layers.frequency_fusion import FusionUnit as FusionUnit
 from jaxvision.layers.frequency_fusion import SSFBlock as SSFBlock
+from jaxvision.layers.inception import InceptionV3 as InceptionV3
 from jaxvision.layers.normalization import BatchNorm as BatchNorm
 from jaxvision.layers.normalization import ConditionalBatchNorm as ConditionalBatchNorm
 from jaxvision.layers.normalization import InstanceNorm as InstanceNorm
@@ -52,7 +53,7 @@ __all__ = [
     "counted_rows", "linear", "Perceptron",
     "resize_bilinear", "resize_bicubic", "upsample_nearest", "average_pool",
     "adaptive_average_pool",
-    "BasicBlock", "Bottleneck", "ResNet",
+    "BasicBlock", "Bottleneck", "ResNet", "InceptionV3",
     "ConvPair", "UNetEncoder", "UNetDecoderStage",
     "simam", "SqueezeExcitation", "SpatialAttention", "MultiFrequencyAttention",
     "FusionUnit", "SSFBlock",

@@ -14,14 +14,32 @@ from jaxvision._checks import floating, integers, labels_below
 def positive(where: str, **values: Any) -> None:
     """Raises ValueError unless every value is a positive integer."""
     for name, value in values.items():
-        try:
-            good = not isinstance(value, bool) and operator.index(value) > 0
-        except TypeError:
-            good = False
-        if not good:
+        if not _whole(value, 1):
             raise ValueError(
                 f"{where}: `{name}` must be a positive integer, got {value!r}"
             )
+
+
+def pair(where: str, name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """Returns `value` for height and width: itself if it is a pair, or it twice.
+
+    Raises:
+        ValueError: no integers, one below `least`, or another number of them than two.
+    """
+    both = value if isinstance(value, tuple) else (value, value)
+    if len(both) != 2 or not all(_whole(side, least) for side in both):
+        kind = "a positive integer" if least == 1 else f"an integer from {least} up"
+        raise ValueError(
+            f"{where}: `{name}` must be {kind} or a pair of them, got {value!r}"
+        )
+    return both
+
+
+def _whole(value: Any, least: int) -> bool:
+    try:
+        return not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
+        return False
 
 
 def images(where: str, x: Any, channels: int | None = None, smallest: int = 1) -> Array:

@@ -10,12 +10,13 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxvision.layers._checks import images, positive
+from jaxvision.layers._checks import images, pair, positive
 from jaxvision.layers.initialization import uniform_bias, uniform_fan_in
 from jaxvision.layers.normalization import BatchNorm
 
 
 Activation = Callable[[Array], Array]
+Sides = int | tuple[int, int]  # of height and width, or one number for both
 GROUPED = ("auto", "native", "dense", "taps")
 NARROW = 8  # channels of a group from which CPUs are faster without added zeros
 
@@ -28,10 +29,10 @@ def exact_gelu(x: Array) -> Array:
 def conv(
     in_channels: int,
     out_channels: int,
-    kernel: int,
+    kernel: Sides,
     *,
     stride: int = 1,
-    padding: int | None = None,
+    padding: Sides | None = None,
     dilation: int = 1,
     groups: int = 1,
     use_bias: bool = True,
@@ -39,19 +40,22 @@ def conv(
     bias_init: nnx.Initializer | None = None,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """Returns a square convolution padded alike on all sides.
+    """Returns a convolution padded alike on opposite sides.
 
     A side of n becomes `(n + 2 padding - dilation (kernel - 1) - 1) // stride + 1`.
 
     Args:
-        in_channels, out_channels, kernel, stride, dilation, groups: as usual.
-        padding: zeros on each side; default `dilation * (kernel // 2)`, which keeps
-            the size at stride 1 and odd kernels.
+        in_channels, out_channels, stride, dilation, groups: as usual.
+        kernel: side of a square, or height and width.
+        padding: zeros on each side, or above and below, and left and right; default
+            `dilation * (kernel // 2)`, which keeps the size at stride 1 and odd
+            kernels.
         use_bias: add a bias.
         kernel_init, bias_init: by default those of PyTorch's layer.
 
     Raises:
-        ValueError: a size that is not positive, or groups that divide no channels.
+        ValueError: a size that is not positive, a negative padding, or groups that
+            divide no channels.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,28 +69,30 @@ def conv(
         where,
         in_channels=in_channels,
         out_channels=out_channels,
-        kernel=kernel,
         stride=stride,
         dilation=dilation,
         groups=groups,
     )
+    height, width = pair(where, "kernel", kernel)
     if in_channels % groups or out_channels % groups:
         raise ValueError(
             f"{where}: `groups` must divide {in_channels} and {out_channels} channels, "
             f"got {groups}"
         )
-    pad = dilation * (kernel // 2) if padding is None else padding
+    if padding is None:
+        padding = (dilation * (height // 2), dilation * (width // 2))
+    rows, columns = pair(where, "padding", padding, least=0)
     return nnx.Conv(
         in_channels,
         out_channels,
-        (kernel, kernel),
+        (height, width),
         strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
+        padding=((rows, rows), (columns, columns)),
         kernel_dilation=(dilation, dilation),
         feature_group_count=groups,
         use_bias=use_bias,
         kernel_init=kernel_init,
-        bias_init=bias_init or uniform_bias(in_channels // groups * kernel**2),
+        bias_init=bias_init or uniform_bias(in_channels // groups * height * width),
         rngs=rngs,
     )
 
@@ -95,8 +101,8 @@ class ConvNormActivation(nnx.Module):
     """Convolution, normalization, activation.
 
     Args:
-        in_channels, out_channels, kernel, stride, dilation, groups, use_bias: see
-            `conv`.
+        in_channels, out_channels, kernel, stride, padding, dilation, groups, use_bias:
+            see `conv`.
         norm: `channels -> layer`; None for no normalization.
         activation: None for none.
         kernel_init, bias_init: of the convolution.
@@ -113,9 +119,10 @@ class ConvNormActivation(nnx.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel: int,
+        kernel: Sides,
         *,
         stride: int = 1,
+        padding: Sides | None = None,
         dilation: int = 1,
         groups: int = 1,
         use_bias: bool = False,
@@ -130,6 +137,7 @@ class ConvNormActivation(nnx.Module):
             out_channels,
             kernel,
             stride=stride,
+            padding=padding,
             dilation=dilation,
             groups=groups,
             use_bias=use_bias,

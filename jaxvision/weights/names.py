@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxvision.layers import ResNet, ViT
+from jaxvision.layers import InceptionV3, ResNet, ViT
 
 
 SOURCES = ("jaxvision", "torchvision", "timm")
@@ -30,7 +30,8 @@ LEAVES = {
 }
 Rules = Mapping[str, str]
 
-# Path of a module here -> template for its arrays there; {+1} is a number plus one.
+# Path of a module here -> template for its arrays there: {0} is the first group of the
+# path, {0+1} the number in it plus one.
 RESNET: Rules = {
     r"stem\.conv": "conv1.{leaf}",
     r"stem\.norm": "bn1.{leaf}",
@@ -69,7 +70,18 @@ VIT_TIMM: Rules = {
     r"encoder\.norm": "norm.{leaf}",
     r"head": "head.{leaf}",
 }
+INCEPTION: Rules = {
+    r"stem\.(\w+)\.conv": "Conv2d_{0}.conv.{leaf}",
+    r"stem\.(\w+)\.norm": "Conv2d_{0}.bn.{leaf}",
+    r"blocks\.(\w+)\.layers\.(\w+)\.conv": "Mixed_{0}.{1}.conv.{leaf}",
+    r"blocks\.(\w+)\.layers\.(\w+)\.norm": "Mixed_{0}.{1}.bn.{leaf}",
+    r"auxiliary\.layers\.(\d+)\.conv": "AuxLogits.conv{0}.conv.{leaf}",
+    r"auxiliary\.layers\.(\d+)\.norm": "AuxLogits.conv{0}.bn.{leaf}",
+    r"auxiliary\.head": "AuxLogits.fc.{leaf}",
+    r"head": "fc.{leaf}",
+}
 TABLES: dict[tuple[type, str], Rules] = {
+    (InceptionV3, "torchvision"): INCEPTION,
     (ResNet, "torchvision"): RESNET,
     (ResNet, "timm"): RESNET,
     (ViT, "torchvision"): VIT_TORCHVISION,
@@ -112,7 +124,8 @@ def foreign_names(model: nnx.Module, source: str) -> dict[str, Foreign]:
     PyTorch, of linear layers (in, out) and (out, in).
 
     Args:
-        model: a `layers.ResNet` or `layers.ViT`; abstract ones do (`nnx.eval_shape`).
+        model: a `layers.ResNet`, `layers.ViT`, or, for torchvision's names,
+            `layers.InceptionV3`; abstract ones do (`nnx.eval_shape`).
         source: `"torchvision"`, `"timm"`, or `"jaxvision"` for our own names.
 
     Raises:
@@ -136,7 +149,8 @@ def foreign_names(model: nnx.Module, source: str) -> dict[str, Foreign]:
         return {name: Foreign(name, None) for name in arrays}
     rules = TABLES.get((type(model), source))
     if rules is None:
-        known = ", ".join(sorted({kind.__name__ for kind, _ in TABLES}))
+        kinds = sorted(kind.__name__ for kind, other in TABLES if other == source)
+        known = ", ".join(kinds)
         raise ValueError(
             f"{where}: `model` must be one of {known} for source={source!r}, got a "
             f"{type(model).__name__}"
@@ -192,7 +206,8 @@ def _filler(match: re.Match[str], leaf: str) -> Callable[[re.Match[str]], str]:
     def fill(slot: re.Match[str]) -> str:
         if slot[1] == "leaf":
             return leaf
-        return str(int(match[int(slot[1]) + 1]) + bool(slot[2]))
+        part = match[int(slot[1]) + 1]
+        return str(int(part) + 1) if slot[2] else part
 
     return fill
 

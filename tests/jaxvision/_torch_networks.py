@@ -1,4 +1,4 @@
-"""ResNets and vision transformers in PyTorch, with torchvision's and timm's names.
+"""Networks in PyTorch, with torchvision's and timm's names.
 
 PyTorch is imported when a network is built. Weights are a closed form of name and
 position, in integers, so that a file of golden logits needs no weights.
@@ -16,6 +16,9 @@ CASES = {  # name -> what builds it, side of the images
     "resnet50": (lambda torch: resnet(torch, 50, 2, 5), 33),
     "vit_torchvision": (lambda torch: vit_torchvision(torch, TINY, 3), TINY.side),
     "vit_timm": (lambda torch: vit_timm(torch, TINY, 3), TINY.side),
+    # What they return is features, logits and, if there is a second head, its logits.
+    "inception": (lambda torch: inception(torch, "torchvision", 2, 5, True), 299),
+    "inception_fid": (lambda torch: inception(torch, "fid", 2, 4, False), 139),
 }
 
 
@@ -234,5 +237,188 @@ def vit_timm(torch, size, num_classes: int):
             first = self.cls_token.expand(len(x), -1, -1)
             x = torch.cat([first, self.patch_embed(x)], 1) + self.pos_embed
             return self.head(self.norm(self.blocks(x))[:, 0])
+
+    return Network()
+
+
+def inception(torch, variant: str, width: int, num_classes: int, auxiliary: bool):
+    """Szegedy et al. 2016 with torchvision's names, its variant for FID by option.
+
+    Returns features, logits and the auxiliary logits in one row.
+    """
+    nn, F = torch.nn, torch.nn.functional
+    fid = variant == "fid"
+
+    def c(channels):
+        return channels * width // 32
+
+    def average(x):
+        return F.avg_pool2d(x, 3, 1, 1, count_include_pad=not fid)
+
+    def halve(x):
+        return F.max_pool2d(x, 3, 2)
+
+    class Unit(nn.Module):
+        def __init__(self, a, b, kernel=1, stride=1, padding=0):
+            super().__init__()
+            self.conv = nn.Conv2d(a, b, kernel, stride, padding, bias=False)
+            self.bn = nn.BatchNorm2d(b, eps=0.001)
+
+        def forward(self, x):
+            return F.relu(self.bn(self.conv(x)))
+
+    class Block(nn.Module):
+        """Units by name, each (input, output, kernel, stride, padding)."""
+
+        def __init__(self, **units):
+            super().__init__()
+            for name, unit in units.items():
+                setattr(self, name, Unit(*unit))
+
+        def chain(self, x, *names):
+            for name in names:
+                x = getattr(self, name)(x)
+            return x
+
+    class A(Block):
+        def __init__(self, n, pooled):
+            super().__init__(
+                branch1x1=(n, c(64)),
+                branch5x5_1=(n, c(48)),
+                branch5x5_2=(c(48), c(64), 5, 1, 2),
+                branch3x3dbl_1=(n, c(64)),
+                branch3x3dbl_2=(c(64), c(96), 3, 1, 1),
+                branch3x3dbl_3=(c(96), c(96), 3, 1, 1),
+                branch_pool=(n, pooled),
+            )
+
+        def forward(self, x):
+            five = self.chain(x, "branch5x5_1", "branch5x5_2")
+            three = self.chain(x, *(f"branch3x3dbl_{i}" for i in (1, 2, 3)))
+            pooled = self.branch_pool(average(x))
+            return torch.cat([self.branch1x1(x), five, three, pooled], 1)
+
+    class B(Block):
+        def __init__(self, n):
+            super().__init__(
+                branch3x3=(n, c(384), 3, 2),
+                branch3x3dbl_1=(n, c(64)),
+                branch3x3dbl_2=(c(64), c(96), 3, 1, 1),
+                branch3x3dbl_3=(c(96), c(96), 3, 2),
+            )
+
+        def forward(self, x):
+            three = self.chain(x, *(f"branch3x3dbl_{i}" for i in (1, 2, 3)))
+            return torch.cat([self.branch3x3(x), three, halve(x)], 1)
+
+    class C(Block):
+        def __init__(self, n, m):
+            row, column = ((1, 7), 1, (0, 3)), ((7, 1), 1, (3, 0))
+            super().__init__(
+                branch1x1=(n, c(192)),
+                branch7x7_1=(n, m),
+                branch7x7_2=(m, m, *row),
+                branch7x7_3=(m, c(192), *column),
+                branch7x7dbl_1=(n, m),
+                branch7x7dbl_2=(m, m, *column),
+                branch7x7dbl_3=(m, m, *row),
+                branch7x7dbl_4=(m, m, *column),
+                branch7x7dbl_5=(m, c(192), *row),
+                branch_pool=(n, c(192)),
+            )
+
+        def forward(self, x):
+            once = self.chain(x, *(f"branch7x7_{i}" for i in (1, 2, 3)))
+            twice = self.chain(x, *(f"branch7x7dbl_{i}" for i in (1, 2, 3, 4, 5)))
+            pooled = self.branch_pool(average(x))
+            return torch.cat([self.branch1x1(x), once, twice, pooled], 1)
+
+    class D(Block):
+        def __init__(self, n):
+            super().__init__(
+                branch3x3_1=(n, c(192)),
+                branch3x3_2=(c(192), c(320), 3, 2),
+                branch7x7x3_1=(n, c(192)),
+                branch7x7x3_2=(c(192), c(192), (1, 7), 1, (0, 3)),
+                branch7x7x3_3=(c(192), c(192), (7, 1), 1, (3, 0)),
+                branch7x7x3_4=(c(192), c(192), 3, 2),
+            )
+
+        def forward(self, x):
+            three = self.chain(x, "branch3x3_1", "branch3x3_2")
+            seven = self.chain(x, *(f"branch7x7x3_{i}" for i in (1, 2, 3, 4)))
+            return torch.cat([three, seven, halve(x)], 1)
+
+    class E(Block):
+        def __init__(self, n, last):
+            super().__init__(
+                branch1x1=(n, c(320)),
+                branch3x3_1=(n, c(384)),
+                branch3x3_2a=(c(384), c(384), (1, 3), 1, (0, 1)),
+                branch3x3_2b=(c(384), c(384), (3, 1), 1, (1, 0)),
+                branch3x3dbl_1=(n, c(448)),
+                branch3x3dbl_2=(c(448), c(384), 3, 1, 1),
+                branch3x3dbl_3a=(c(384), c(384), (1, 3), 1, (0, 1)),
+                branch3x3dbl_3b=(c(384), c(384), (3, 1), 1, (1, 0)),
+                branch_pool=(n, c(192)),
+            )
+            self.by_maximum = fid and last
+
+        def forward(self, x):
+            y = self.branch3x3_1(x)
+            z = self.chain(x, "branch3x3dbl_1", "branch3x3dbl_2")
+            pooled = F.max_pool2d(x, 3, 1, 1) if self.by_maximum else average(x)
+            parts = [
+                self.branch1x1(x),
+                self.branch3x3_2a(y),
+                self.branch3x3_2b(y),
+                self.branch3x3dbl_3a(z),
+                self.branch3x3dbl_3b(z),
+                self.branch_pool(pooled),
+            ]
+            return torch.cat(parts, 1)
+
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv0, self.conv1 = Unit(c(768), c(128)), Unit(c(128), c(768), 5)
+            self.fc = nn.Linear(c(768), num_classes)
+
+        def forward(self, x):
+            x = self.conv1(self.conv0(F.avg_pool2d(x, 5, 3)))
+            return self.fc(x.mean((2, 3)))
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.Conv2d_1a_3x3 = Unit(3, c(32), 3, 2)
+            self.Conv2d_2a_3x3 = Unit(c(32), c(32), 3)
+            self.Conv2d_2b_3x3 = Unit(c(32), c(64), 3, 1, 1)
+            self.Conv2d_3b_1x1 = Unit(c(64), c(80))
+            self.Conv2d_4a_3x3 = Unit(c(80), c(192), 3)
+            self.Mixed_5b = A(c(192), c(32))
+            self.Mixed_5c = A(c(256), c(64))
+            self.Mixed_5d = A(c(288), c(64))
+            self.Mixed_6a = B(c(288))
+            self.Mixed_6b = C(c(768), c(128))
+            self.Mixed_6c = C(c(768), c(160))
+            self.Mixed_6d = C(c(768), c(160))
+            self.Mixed_6e = C(c(768), c(192))
+            self.AuxLogits = Auxiliary() if auxiliary else None
+            self.Mixed_7a = D(c(768))
+            self.Mixed_7b = E(c(1280), False)
+            self.Mixed_7c = E(c(2048), True)
+            self.fc = nn.Linear(c(2048), num_classes)
+
+        def forward(self, x):
+            x = self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))
+            x = halve(self.Conv2d_2b_3x3(x))
+            x = halve(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))
+            x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))
+            x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))
+            x = self.Mixed_6e(self.Mixed_6d(x))
+            rest = [] if self.AuxLogits is None else [self.AuxLogits(x)]
+            x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x))).mean((2, 3))
+            return torch.cat([x, self.fc(x), *rest], 1)
 
     return Network()

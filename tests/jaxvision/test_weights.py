@@ -25,6 +25,12 @@ BUILDS = {
     "resnet50": lambda: layers.ResNet(50, width=2, num_classes=5, rngs=nnx.Rngs(0)),
     "vit_torchvision": lambda: vit(),
     "vit_timm": lambda: vit(),
+    "inception": lambda: layers.InceptionV3(
+        width=2, num_classes=5, auxiliary=True, rngs=nnx.Rngs(0)
+    ),
+    "inception_fid": lambda: layers.InceptionV3(
+        "fid", width=2, num_classes=4, rngs=nnx.Rngs(0)
+    ),
 }
 
 
@@ -35,6 +41,14 @@ def vit(num_classes=3):
 def abstract(name):
     """A network of shapes: weights make it whole, and building it takes no time."""
     return nnx.eval_shape(BUILDS[name])
+
+
+def outputs(model, x):
+    """All that a network returns: logits, of an Inception network features too."""
+    if not isinstance(model, layers.InceptionV3):
+        return model(x)
+    found = (model(x),) if model.auxiliary is None else model.with_auxiliary(x)
+    return jnp.concatenate([model.features(x), *found], 1)
 
 
 def source_of(name):
@@ -58,7 +72,7 @@ def test_logits_are_those_of_pytorch(name, golden):
     model.eval()
     graph, arrays = nnx.split(model)
     x = networks.images(name, networks.CASES[name][1])
-    ours = jax.jit(lambda a, x: nnx.merge(graph, a, copy=True)(x))(arrays, x)
+    ours = jax.jit(lambda a, x: outputs(nnx.merge(graph, a, copy=True), x))(arrays, x)
     assert np.abs(logits).max() > 0.05
     np.testing.assert_allclose(ours, logits, atol=1e-4, rtol=0)
     # And back: what PyTorch would load, to the bit.
@@ -87,6 +101,16 @@ def test_golden_logits_are_todays(name, golden):
             "torchvision",
         ),
         (lambda t: networks.vit_timm(t, BASE, 1000), ("ViT", "B/16"), "timm"),
+        (
+            lambda t: networks.inception(t, "torchvision", 32, 1000, False),
+            ("InceptionV3", "torchvision"),
+            "torchvision",
+        ),
+        (
+            lambda t: networks.inception(t, "fid", 32, 1008, False),
+            ("InceptionV3", "fid"),
+            "torchvision",
+        ),
     ],
 )
 def test_names_and_shapes_at_full_size(build, ours, source):
