@@ -101,7 +101,8 @@ class BatchNorm(nnx.Module):
         keep = self.momentum
         for running, new in ((self.mean, mean), (self.var, variance)):
             kept = keep * running[...] + (1 - keep) * lax.stop_gradient(new)
-            running[...] = kept.astype(running[...].dtype)
+            # `running[...] =` asks for a sharding: slow to trace in a deep network.
+            running.set_value(kept.astype(running[...].dtype))
 
 
 class ConditionalBatchNorm(nnx.Module):

@@ -27,6 +27,13 @@ from jaxvision.metrics.generative import kl_to_uniform as kl_to_uniform
 from jaxvision.metrics.generative import mode_coverage as mode_coverage
 from jaxvision.metrics.image import psnr as psnr
 from jaxvision.metrics.image import ssim as ssim
+from jaxvision.metrics.inception import InceptionFeatures as InceptionFeatures
+from jaxvision.metrics.inception import (
+    frechet_inception_distance as frechet_inception_distance,
+)
+from jaxvision.metrics.inception import (
+    kernel_inception_distance as kernel_inception_distance,
+)
 from jaxvision.metrics.segmentation import majority_label as majority_label
 from jaxvision.metrics.segmentation import mean_over_images as mean_over_images
 from jaxvision.metrics.segmentation import overlap_per_image as overlap_per_image
@@ -39,6 +46,7 @@ __all__ = [
     "psnr", "ssim",
     "frechet_distance", "frechet_distance_of_moments",
     "kernel_distance", "kernel_distance_over_subsets",
+    "InceptionFeatures", "frechet_inception_distance", "kernel_inception_distance",
     "mode_coverage", "ModeCoverage", "kl_to_uniform", "distance_within_classes",
     "federated_accuracy", "federated_forgetting", "personalized_accuracy",
 ]  # fmt: skip

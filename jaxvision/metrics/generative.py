@@ -1,9 +1,9 @@
 """How far generated images are from real ones, in the features of any network.
 
-Features are (n, d), one row per image. What is called FID and KID elsewhere are
+Features are (n, d), one row per image. What is called FID and KID are
 `frechet_distance` and `kernel_distance` in the features of InceptionV3 with its
-published weights; with other features the figures are not comparable with those, nor
-called so.
+published weights (`frechet_inception_distance`, `kernel_inception_distance`); with
+other features the figures are not comparable with those, nor called so.
 """
 
 from __future__ import annotations
@@ -102,8 +102,13 @@ def frechet_distance_of_moments(
 
 def _frechet(mx: Array, rx: Array, my: Array, ry: Array) -> Array:
     """Returns the distance for covariances `R^T R`."""
-    root = jnp.sum(jnp.linalg.svd(rx @ ry.T, compute_uv=False))
+    root = jnp.sum(jnp.linalg.svd(_products(rx, ry), compute_uv=False))
     return jnp.sum((mx - my) ** 2) + jnp.sum(rx**2) + jnp.sum(ry**2) - 2 * root
+
+
+def _products(a: Array, b: Array) -> Array:
+    """Returns inner products of rows, on accelerators too with all digits."""
+    return jnp.matmul(a, b.T, precision="highest")
 
 
 def kernel_distance(
@@ -138,7 +143,7 @@ def kernel_distance(
     _checks.positive(where, "degree", degree)
 
     def kernel(a: Array, b: Array) -> Array:
-        return (a @ b.T / a.shape[1] + 1) ** degree
+        return (_products(a, b) / a.shape[1] + 1) ** degree
 
     def within(a: Array) -> Array:
         n, values = len(a), kernel(a, a)

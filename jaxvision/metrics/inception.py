@@ -87,7 +87,7 @@ class InceptionFeatures:
         """
         images = _checked("jaxvision.metrics.InceptionFeatures", "images", images)
         found = []
-        # Everything is computed as float32: accelerators would round to fewer digits.
+        # Accelerators multiply with fewer digits by default.
         with jax.default_matmul_precision("highest"):
             for start in range(0, len(images), self.batch_size):
                 rows = images[start : start + self.batch_size]
@@ -116,18 +116,12 @@ def frechet_inception_distance(
             point nor uint8.
         ValueError: another shape, fewer than 2 images, or values out of range.
 
-    Example:
-        >>> frechet_inception_distance([], [], features=lambda x: x)
-        Traceback (most recent call last):
-        ...
-        TypeError: ... `features` must be an InceptionFeatures, made from a file of ...
-
     Source: Heusel et al., NeurIPS 2017, equation 6.
     """
     where = "jaxvision.metrics.frechet_inception_distance"
     x, y = _of_both(where, real, fake, features)
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        return float(frechet_distance(np.float64(x), np.float64(y)))
+    with jax.enable_x64(True):
+        return float(frechet_distance(x, y))
 
 
 def kernel_inception_distance(
@@ -157,14 +151,16 @@ def kernel_inception_distance(
     """
     where = "jaxvision.metrics.kernel_inception_distance"
     x, y = _of_both(where, real, fake, features)
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+    with jax.enable_x64(True):
         mean, deviation = kernel_distance_over_subsets(
-            key, np.float64(x), np.float64(y), subsets=subsets, size=size
+            key, x, y, subsets=subsets, size=size
         )
         return float(mean), float(deviation)
 
 
-def _of_both(where: str, real: Values, fake: Values, features: Any) -> list[Array]:
+def _of_both(
+    where: str, real: Values, fake: Values, features: Any
+) -> tuple[np.ndarray, ...]:
     """Returns features of both sets; both are checked before either is computed."""
     if not isinstance(features, InceptionFeatures):
         raise TypeError(
@@ -176,7 +172,7 @@ def _of_both(where: str, real: Values, fake: Values, features: Any) -> list[Arra
         _checked(where, name, images, least=2)
         for name, images in (("real", real), ("fake", fake))
     ]
-    return [features(images) for images in both]
+    return tuple(np.asarray(features(images), np.float64) for images in both)
 
 
 def _checked(where: str, name: str, images: Values, least: int = 1) -> np.ndarray:

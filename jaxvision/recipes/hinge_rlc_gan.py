@@ -107,7 +107,8 @@ def report(
     """Returns the distances of the paper's tables in the features that are given.
 
     `frechet_distance`; `kernel_distance`, its mean over subsets. They are FID and KID
-    only if the features are those of InceptionV3 with its published weights.
+    only if the features are those of InceptionV3 with its published weights, see
+    `metrics.InceptionFeatures`.
 
     Args:
         real, fake: features (n, d) of real and of generated images.

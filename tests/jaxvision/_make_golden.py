@@ -22,7 +22,7 @@ def compute(torch, name: str) -> tuple[dict[str, tuple[int, ...]], np.ndarray]:
     build, side = networks.CASES[name]
     module = build(torch)
     shapes = {key: tuple(t.shape) for key, t in module.state_dict().items()}
-    state = networks.weights(shapes)
+    state = networks.weights(shapes, networks.GAINS.get(name, 1.0))
     module.load_state_dict({k: torch.as_tensor(v) for k, v in state.items()})
     return shapes, networks.logits(torch, module, networks.images(name, side))
 

@@ -20,6 +20,8 @@ CASES = {  # name -> what builds it, side of the images
     "inception": (lambda torch: inception(torch, "torchvision", 2, 5, True), 299),
     "inception_fid": (lambda torch: inception(torch, "fid", 2, 4, False), 139),
 }
+# So many layers forget their images with kernels of unit gain.
+GAINS = {"inception": 1.4, "inception_fid": 1.4}
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -33,8 +35,10 @@ def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return (x / 2.0**32).reshape(shape)
 
 
-def weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """A state with these shapes: kernels of unit gain, moments away from 0 and 1."""
+def weights(
+    shapes: dict[str, tuple[int, ...]], gain: float = 1.0
+) -> dict[str, np.ndarray]:
+    """A state with these shapes: kernels of this gain, moments away from 0 and 1."""
     state = {}
     for name, shape in shapes.items():
         if name.endswith("num_batches_tracked"):
@@ -47,8 +51,8 @@ def weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
             near = 1.0 if name.endswith("weight") else 0.0
             state[name] = (near + draw - 0.5).astype(np.float32)
         else:
-            gain = np.sqrt(12 / max(np.prod(shape[1:]), 1))
-            state[name] = ((draw - 0.5) * gain).astype(np.float32)
+            factor = gain * np.sqrt(12 / max(np.prod(shape[1:]), 1))
+            state[name] = ((draw - 0.5) * factor).astype(np.float32)
     return state
 
 

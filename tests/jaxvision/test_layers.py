@@ -17,10 +17,11 @@ def rngs():
 
 def convolved(x, kernel, bias, stride, pad, dilation=1):
     """NHWC correlation by SciPy, channel by channel."""
-    size = dilation * (kernel.shape[0] - 1) + 1
-    spread = np.zeros((size, size, *kernel.shape[2:]))
+    sides = (dilation * (side - 1) + 1 for side in kernel.shape[:2])
+    spread = np.zeros((*sides, *kernel.shape[2:]))
     spread[::dilation, ::dilation] = kernel
-    x = np.pad(np.float64(x), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    rows, columns = pad if isinstance(pad, tuple) else (pad, pad)
+    x = np.pad(np.float64(x), ((0, 0), (rows, rows), (columns, columns), (0, 0)))
     out = []
     for image in x:
         maps = [
@@ -35,17 +36,30 @@ def convolved(x, kernel, bias, stride, pad, dilation=1):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (1, 2, 1), (3, 1, 2)]
+    ("kernel", "stride", "dilation", "padding", "pad"),
+    [
+        (3, 1, 1, None, 1),
+        (3, 2, 1, None, 1),
+        (1, 2, 1, None, 0),
+        (3, 1, 2, None, 2),
+        (3, 2, 1, 0, 0),
+        ((1, 7), 1, 1, None, (0, 3)),
+        ((7, 1), 1, 1, None, (3, 0)),
+        ((3, 2), 2, 1, (0, 2), (0, 2)),
+    ],
 )
-def test_convolution(rng, kernel, stride, dilation):
+def test_convolution(rng, kernel, stride, dilation, padding, pad):
     x = rng.normal(size=(2, 7, 8, 3)).astype(np.float32)
-    layer = layers.conv(3, 4, kernel, stride=stride, dilation=dilation, rngs=rngs())
+    options = {"stride": stride, "dilation": dilation, "padding": padding}
+    layer = layers.ConvNormActivation(
+        3, 4, kernel, **options, use_bias=True, norm=None, activation=None, rngs=rngs()
+    ).conv
     expected = convolved(
         x,
         np.asarray(layer.kernel[...]),
         np.asarray(layer.bias[...]),
         stride,
-        dilation * (kernel // 2),
+        pad,
         dilation,
     )
     np.testing.assert_allclose(layer(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-5)
@@ -235,6 +249,15 @@ def test_frequency_attention_of_groups(rng):
     [
         (lambda: layers.conv(3, 4, 0, rngs=rngs()), "`kernel` must be a positive"),
         (lambda: layers.conv(3, 4, True, rngs=rngs()), "`kernel` .* got True"),
+        (
+            lambda: layers.conv(3, 4, (1, 2, 3), rngs=rngs()),
+            r"`kernel` must be a positive integer or a pair of them, got \(1, 2, 3\)",
+        ),
+        (lambda: layers.conv(3, 4, (3, 0), rngs=rngs()), r"or a pair .*\(3, 0\)"),
+        (
+            lambda: layers.conv(3, 4, 3, padding=(0, -1), rngs=rngs()),
+            r"conv: `padding` must be an integer from 0 up or a pair .*\(0, -1\)",
+        ),
         (lambda: layers.conv(3, 4, 1, groups=2, rngs=rngs()), "must divide 3 and 4"),
         (
             lambda: layers.BatchNorm(4)(jnp.ones((2, 5, 1))),
