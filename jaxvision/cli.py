@@ -110,7 +110,7 @@ class Evaluate:
     json: bool = False
     """Print JSON."""
     split: Literal["train", "test", "all"] | None = None
-    """Of MNIST and CIFAR; default the part that the recipe holds out, test."""
+    """Of MNIST, CIFAR and CelebA; default the one that the system is evaluated on."""
     damaged: Literal["raise", "skip"] = "raise"
     """What a damaged file does."""
 
