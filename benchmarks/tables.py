@@ -6,6 +6,10 @@ A table stands between two lines, the first of which names it:
     | ... |
     <!-- /table -->
 
+and a figure within a line, as in a cell of a table, between two marks:
+
+    <!-- figure:NAME -->3.2<!-- /figure -->
+
 `python -m benchmarks.tables` renews all of them; `--check` changes nothing, names those
 that are out of date and exits with 1.
 """
@@ -25,6 +29,7 @@ from benchmarks import (
     _nonlinear_tables,
     _pinn_tables,
     _sphere_tables,
+    _system_figures,
     _training_tables,
     _transform_tables,
     _vision_tables,
@@ -45,12 +50,17 @@ TABLES: dict[str, Render] = {
     **_sphere_tables.TABLES,
     **_training_tables.TABLES,
     **_vision_tables.TABLES,
+    **_system_figures.FIGURES,
 }
 
 BLOCK = re.compile(
     r"^<!-- table:(?P<name>[\w-]+) -->\n(?P<body>.*?)^<!-- /table -->$",
     re.MULTILINE | re.DOTALL,
 )
+INLINE = re.compile(
+    r"<!-- figure:(?P<name>[\w-]+) -->(?P<body>[^\n]*?)<!-- /figure -->"
+)
+INLINE_MARK = re.compile(r"<!-- (?:figure:[\w-]+|/figure) -->")
 MARK = re.compile(r"^<!-- (?:table:.*|/table) -->$", re.MULTILINE)
 
 
@@ -79,19 +89,29 @@ def refresh(
     """Returns the text with its tables rendered, and the names of all that changed."""
     if len(MARK.findall(text)) != 2 * len(BLOCK.findall(text)):
         raise ValueError("a table mark has no partner or stands inside a table")
+    if len(INLINE_MARK.findall(text)) != 2 * len(INLINE.findall(text)):
+        raise ValueError("a figure mark has no partner in its line")
     changed = []
 
-    def replace(block: re.Match[str]) -> str:
+    def rendered(block: re.Match[str], end: str) -> str:
         name = block["name"]
         if name not in tables:
             known = ", ".join(sorted(tables)) or "none"
             raise ValueError(f"table `{name}` has no render function (known: {known})")
-        body = tables[name](results).strip("\n") + "\n"
+        body = tables[name](results).strip("\n") + end
         if body != block["body"]:
             changed.append(name)
-        return f"<!-- table:{name} -->\n{body}<!-- /table -->"
+        return body
 
-    return BLOCK.sub(replace, text), changed
+    def table(block: re.Match[str]) -> str:
+        body = rendered(block, "\n")
+        return f"<!-- table:{block['name']} -->\n{body}<!-- /table -->"
+
+    def figure(block: re.Match[str]) -> str:
+        body = rendered(block, "")
+        return f"<!-- figure:{block['name']} -->{body}<!-- /figure -->"
+
+    return INLINE.sub(figure, BLOCK.sub(table, text)), changed
 
 
 def renew(

@@ -33,6 +33,42 @@ def test_tables_of_the_repository_are_current():
     assert tables.renew(check=True) == [], "run `make tables`"
 
 
+def test_figures_within_a_line():
+    """In a cell, several in a line, beside a table; what has no partner is named."""
+    cell = "| a | <!-- figure:speed -->{}<!-- /figure --> | <!-- figure:speed -->4"
+    text = cell + "<!-- /figure --> |\n" + OLD
+    results = {"dct": {"rows": [{"value": 3}]}}
+    found, changed = tables.refresh(text.format("old"), results, RENDER)
+    assert found.count("-->| 3 |<!--") == 2
+    assert NEW in found
+    assert changed == ["speed"] * 3
+    assert tables.refresh(found, results, RENDER) == (found, [])
+    for broken in ("<!-- figure:speed -->4", "<!-- figure:speed -->\n<!-- /figure -->"):
+        with pytest.raises(ValueError, match="figure mark has no partner in its line"):
+            tables.refresh(broken, results, RENDER)
+
+
+def test_figures_of_systems_follow_their_rows():
+    from benchmarks import _system_figures
+
+    results = tables.load()
+    row = next(r for r in results["fedrewind"]["rows"] if r.get("method") == "cwt")
+    before = _system_figures.fedrewind(results)
+    row["fa"] += 50.0
+    assert _system_figures.fedrewind(results) != before
+    assert "without rewind" in before
+    with pytest.raises(ValueError, match="fedrewind has no row with"):
+        _system_figures.fedrewind({"fedrewind": {"rows": []}})
+    rings = [
+        {"kind": "run", "model": model, "dice": dice}
+        for model, dice in (("full", 0.5), ("full", 0.7), ("U-Net", 0.25))
+    ]
+    text = _system_figures.lung_ssfnet(
+        {**results, "lung_ssfnet_rings": {"rows": rings}}
+    )
+    assert "thin rings, Dice in percent: full 60.0, U-Net 25.0; " in text
+
+
 def test_summarize():
     expected = {"median": 3.0, "min": 1.0, "max": 10.0, "iqr": 2.0, "n": 5}
     assert _results.summarize([4, 1, 10, 2, 3]) == expected
