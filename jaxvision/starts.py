@@ -11,6 +11,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
+from jaxcore.training import initial_state
 from jaxvision import layers, registry
 from jaxvision.system import Arrays
 from jaxvision.weights import named_arrays, set_weights
@@ -93,7 +94,7 @@ def start(
         if names := getattr(found, what):
             warnings.warn(f"{where}: {what}: {', '.join(names)}", stacklevel=2)
     arrays = named_arrays(given)
-    state = jax.jit(task.init)(own)
+    state = initial_state(task, own)
     model = network_of(recipe, state)
     set_weights(model, {name: arrays[name] for name in found.loaded}, partial=True)
     _, params, statistics = layers.split(model)

@@ -14,6 +14,7 @@ from jaxcore.training.data import Batches as Batches
 from jaxcore.training.data import FunctionBatches as FunctionBatches
 from jaxcore.training.ema import Ema as Ema
 from jaxcore.training.gradients import value_and_grad as value_and_grad
+from jaxcore.training.initial import initial_state as initial_state
 from jaxcore.training.logging import Log as Log
 from jaxcore.training.loop import fit as fit
 from jaxcore.training.parallel import axis_name as axis_name
@@ -33,7 +34,7 @@ from jaxcore.training.task import Task as Task
 
 
 __all__ = [
-    "Task", "fit", "Result", "Progress",
+    "Task", "fit", "Result", "Progress", "initial_state",
     "value_and_grad", "mean_over_devices", "masked_mean", "batch_moments",
     "row_keys", "shared_key", "device_key", "axis_name", "split_over_devices",
     "Batches", "ArrayBatches", "FunctionBatches",

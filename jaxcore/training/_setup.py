@@ -16,6 +16,7 @@ from jaxcore.training._prefetch import read
 from jaxcore.training._steps import Carry, Plan, check_step, convolves
 from jaxcore.training.data import Batches
 from jaxcore.training.gradients import Settings
+from jaxcore.training.initial import compiled_once
 from jaxcore.training.parallel import Layout, raw, typed
 from jaxcore.training.task import Task
 
@@ -89,7 +90,7 @@ def _initial(task: Task, layout: Layout, key: Any, state: Any) -> tuple[Any, Any
         return jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), found)
 
     template = jax.tree.map(struct, jax.eval_shape(task.init, key))
-    return template, jax.jit(init, out_shardings=layout.replicated)(data)
+    return template, compiled_once(init, out_shardings=layout.replicated)(data)
 
 
 def _is_finite(x: Any) -> Any:
