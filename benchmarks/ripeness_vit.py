@@ -173,7 +173,14 @@ def evaluated(
     for seed, arrays in enumerate(test):
         state = jax.tree.map(lambda x, i=seed: x[i], states)
         found = runs.evaluate(runs.Run(recipe, state, 0), arrays, batch_size=100)
-        each.append({k: v for k, v in found.items() if not k.startswith("confusion")})
+        # Without the precision of a class that was never predicted, NaN.
+        each.append(
+            {
+                k: v
+                for k, v in found.items()
+                if not k.startswith("confusion") and not np.isnan(v)
+            }
+        )
     return each
 
 

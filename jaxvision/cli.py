@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 import warnings
@@ -297,12 +298,24 @@ def _evaluate(command: Evaluate) -> int:
     arrays = _read(where, system, run.recipe, command, split)
     found = runs.evaluate(run, arrays, batch_size=command.batch_size)
     if command.json:
-        print(json.dumps({"step": run.step, "split": split, **found}))
+        whole = _finite({"step": run.step, "split": split, **found})
+        print(json.dumps(whole, allow_nan=False))
         return OK
     rows = [("data", _data(command.data, split)), ("step", str(run.step))]
     rows += [(name, _number(value)) for name, value in found.items()]
     _print(("metric", "value"), rows)
     return OK
+
+
+def _finite(value: Any) -> Any:
+    """Returns what JSON has: null in place of NaN, text in place of infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def _split(system: System, path: Path, *, training: bool) -> str | None:

@@ -44,8 +44,8 @@ def trials(
         holdout: share of the rows that are evaluated and not trained on.
 
     Returns:
-        Rows, mean and sample standard deviation (n - 1; 0 for one trial) by metric. A
-        metric that a row lacks is left out of both.
+        Rows, mean and sample standard deviation (n - 1; 0 for one trial) by metric. NaN
+        in a row, as the precision of a class that was never predicted, makes both NaN.
 
     Raises:
         ValueError: no trial, a holdout that leaves nothing to evaluate, or as
@@ -73,8 +73,7 @@ def trials(
         result = fit(task, batches, recipe.config.steps, key=key, state=state)
         run = runs.Run(recipe, result.state, result.step)
         rows.append(runs.evaluate(run, hidden))
-    names = [n for n in rows[0] if all(n in row for row in rows)]
-    found = {name: np.array([row[name] for row in rows]) for name in names}
+    found = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return Trials(
         tuple(rows),
         {name: float(values.mean()) for name, values in found.items()},

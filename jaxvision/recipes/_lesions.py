@@ -66,7 +66,7 @@ def summary(means: Mapping[str, float], num_classes: int) -> dict[str, float]:
     images, which is what the published IoU seems to be (it exceeds the Dice, which no
     IoU of one class can); `accuracy`, `precision`, `recall`, `f1`: of the decision for
     an image, its most frequent lesion or none, with one lesion positive;
-    `pixel_accuracy`. What no image says anything about is left out.
+    `pixel_accuracy`. NaN where no image says anything about it.
 
     Args:
         means: of the rows of `rows_of_images`.
@@ -74,9 +74,9 @@ def summary(means: Mapping[str, float], num_classes: int) -> dict[str, float]:
     """
     found = {"pixel_accuracy": means["pixel_accuracy"]}
     for k in range(1, num_classes):
-        if share := means[f"has_{k}"]:
-            names = (f"dice_{k}", f"iou_{k}", f"iou_{k}_with_background")
-            found |= {name: means[name + OF_ALL] / share for name in names}
+        share = means[f"has_{k}"]
+        for name in (f"dice_{k}", f"iou_{k}", f"iou_{k}_with_background"):
+            found[name] = means[name + OF_ALL] / share if share else np.nan
     shares = [[means[f"decided/{i}/{j}"] for j in SIDES] for i in SIDES]
     matrix = jnp.asarray(shares, jnp.float32)
     found["accuracy"] = means["accuracy"]
@@ -85,7 +85,5 @@ def summary(means: Mapping[str, float], num_classes: int) -> dict[str, float]:
         ("recall", metrics.recall),
         ("f1", metrics.dice),
     ):
-        value = float(function(matrix)[1])
-        if not np.isnan(value):
-            found[name] = value
+        found[name] = float(function(matrix)[1])
     return {name: float(value) for name, value in found.items()}

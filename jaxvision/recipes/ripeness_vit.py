@@ -202,7 +202,11 @@ def task(config: RipenessViTRecipe) -> Task:
 
 
 def summarize(config: RipenessViTRecipe, found: dict[str, float]) -> dict[str, float]:
-    """Returns the metrics with precision, recall and F1 of each class that there is."""
+    """Returns the metrics with precision, recall and F1 of each class.
+
+    NaN where there is none: the precision of a class that was never predicted, the
+    recall of one without images.
+    """
     names = config.classes
     shares = np.array([[found[f"confusion/{i}/{j}"] for j in names] for i in names])
     kinds = {
@@ -214,7 +218,6 @@ def summarize(config: RipenessViTRecipe, found: dict[str, float]) -> dict[str, f
         f"{kind}/{name}": float(value)
         for kind, function in kinds.items()
         for name, value in zip(names, function(jnp.asarray(shares)), strict=True)
-        if not np.isnan(value)
     }
     return {**found, **more}
 

@@ -1,14 +1,16 @@
 """`jaxvision list` and `jaxvision info`: what they print and how they end."""
 
+import json
 import re
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
-from jaxvision import cli, registry
+from jaxvision import cli, registry, runs
 from jaxvision.recipes.beta_sigma_vae import SYSTEM
 
 
@@ -72,6 +74,28 @@ def test_interrupted(capsys, monkeypatch):
     monkeypatch.setattr(registry, "list_systems", interrupt)
     assert cli.main(["list"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_json_of_an_evaluation_is_json(capsys, monkeypatch, tmp_path):
+    """Null for what is undefined, as a precision; all keys are there."""
+    run = runs.Run(registry.recipe("ripeness_vit"), None, 3)
+    found = {"f1/ripe": np.nan, "rows": [1.0, np.nan], "bound": -np.inf, "scored": "x"}
+    monkeypatch.setattr(runs, "load", lambda *_, **__: run)
+    monkeypatch.setattr(runs, "evaluate", lambda *_, **__: found)
+    monkeypatch.setattr(cli, "_read", lambda *_: {})
+    where = [str(tmp_path), "--data", str(tmp_path)]
+    assert cli.main(["evaluate", *where, "--json"]) == 0
+    read = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert read == {
+        "step": 3,
+        "split": None,
+        "f1/ripe": None,
+        "rows": [1.0, None],
+        "bound": "-inf",
+        "scored": "x",
+    }
+    assert cli.main(["evaluate", *where]) == 0
+    assert re.search(r"f1/ripe +nan\n", capsys.readouterr().out)
 
 
 def test_our_figures_stand_beside_the_papers(capsys, monkeypatch):
