@@ -16,6 +16,7 @@ from jaxcore.training import Task, masked_mean, row_keys, value_and_grad
 from jaxvision import _checks, losses
 from jaxvision.layers import split, statistics_of
 from jaxvision.losses.adversarial import ADVERSARIAL
+from jaxvision.recipes._image_keys import image_keys
 from jaxvision.recipes._labels import check_labels
 from jaxvision.recipes._network_task import refuse_padding
 
@@ -152,7 +153,9 @@ class _Step:
         params, kept = state["params"], state["statistics"]
 
         def generators(generator: Any, batch: Any, key: Array) -> Any:
-            fake, label, moved = self.generate(generator, kept, batch, key)
+            label = batch["label"]
+            z = self._codes(key, label)
+            fake, moved = self.generate(generator, kept, z, label)
             score, _ = self.score(params["discriminator"], kept, fake, label)
             value = losses.generator_loss(score, kind=self.objective.generator)
             return value, moved
@@ -163,7 +166,8 @@ class _Step:
         generator, memory = self._moved(state, "generator", slope)
 
         def discriminators(discriminator: Any, batch: Any, key: Array) -> Any:
-            fake, label, _ = self.generate(generator, kept, batch, key)
+            label = batch["label"]
+            fake, _ = self.generate(generator, kept, self._codes(key, label), label)
             return self._discriminators(
                 discriminator, kept, fake, label, batch, key, state.get("anchors")
             )
@@ -193,13 +197,11 @@ class _Step:
         return optax.apply_updates(params, updates), memory
 
     def generate(
-        self, params: Any, kept: Any, batch: Any, key: Array, train: bool = True
-    ) -> tuple[Array, Array, Any]:
-        """Returns images, their labels, and the statistics of the generator then."""
-        label = batch["label"]
-        z = self._noise(jax.random.fold_in(key, 0), (label.shape[0], self.latent))
+        self, params: Any, kept: Any, z: Array, label: Array, train: bool = True
+    ) -> tuple[Array, Any]:
+        """Returns images, and the statistics of the generator then."""
         model = self._network("generator", params, kept, train)
-        return model(z, label), label, statistics_of(model)
+        return model(z, label), statistics_of(model)
 
     def score(
         self, params: Any, kept: Any, x: Array, label: Array, train: bool = True
@@ -295,12 +297,16 @@ class _Step:
         return jnp.zeros(())
 
     def evaluate(self, state: Any, batch: Any) -> dict[str, Array]:
-        """Returns scores of real and generated images, in evaluation."""
+        """Returns scores of real and generated images, in evaluation.
+
+        Beside each real image stands one of its label, from a code that is drawn by
+        the values of the real one: the same in any batch.
+        """
         check_labels(self.owner, batch, None)
-        params, kept = state["params"], state["statistics"]
-        fake, label, _ = self.generate(
-            params["generator"], kept, batch, jax.random.key(0), train=False
-        )
+        params, kept, label = state["params"], state["statistics"], batch["label"]
+        keys = image_keys(jax.random.key(0), batch["image"])
+        z = _normal(keys, (self.latent,))
+        fake, _ = self.generate(params["generator"], kept, z, label, train=False)
         real, of_fake = (
             self.score(params["discriminator"], kept, x, label, train=False)[0]
             for x in (self.prepare(batch["image"]), fake)
@@ -313,7 +319,15 @@ class _Step:
         mask = batch.get("mask", jnp.ones(label.shape))
         return {name: masked_mean(values, mask) for name, values in rows.items()}
 
+    def _codes(self, key: Array, label: Array) -> Array:
+        """Returns what images of these labels are generated from."""
+        return self._noise(jax.random.fold_in(key, 0), (label.shape[0], self.latent))
+
     def _noise(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Returns normal numbers, row by row, whatever the number of devices."""
-        keys = row_keys(key, shape[0])
-        return jax.vmap(lambda k: jax.random.normal(k, shape[1:]))(keys)
+        return _normal(row_keys(key, shape[0]), shape[1:])
+
+
+def _normal(keys: Array, shape: tuple[int, ...]) -> Array:
+    """Returns normal numbers of this shape for each key."""
+    return jax.vmap(lambda k: jax.random.normal(k, shape))(keys)

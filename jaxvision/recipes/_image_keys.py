@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 
-def image_keys(key: Array, x: Float[Array, "b h w c"]) -> Array:
+def image_keys(key: Array, x: Float[Array, "b *n"]) -> Array:
     """Returns one key per image, made from `key` and the image's values alone.
 
     What an evaluation draws with them depends on neither the batch size nor the order

@@ -15,6 +15,7 @@ from jaxcore.training import ArrayBatches, Checkpoint, fit
 from jaxvision import cli, layers, losses
 from jaxvision.models import HingeRLCGAN, HingeRLCGANOptions
 from jaxvision.recipes._adversarial_task import Objective, adversarial_task
+from jaxvision.recipes._image_keys import image_keys
 from jaxvision.recipes.hinge_rlc_gan import CIFAR, HingeRLCGANRecipe, read, report
 
 
@@ -283,7 +284,9 @@ def test_training_goes_on_to_the_bit_and_is_evaluated(batch, tmp_path):
     found = jax.jit(step.evaluate)(whole.state, batch)
     params, label = whole.state["params"], batch["label"]
     real = by_hand(params["discriminator"], 2 * batch["image"], label)
-    fake = by_hand(params["generator"], codes(jax.random.key(0)), label)
+    draw = jax.vmap(lambda k: jax.random.normal(k, (2,)))
+    z = draw(image_keys(jax.random.key(0), batch["image"]))
+    fake = by_hand(params["generator"], z, label)
     false = by_hand(params["discriminator"], fake, label)
     np.testing.assert_allclose(found["score_real"], real.mean(), rtol=1e-4)
     np.testing.assert_allclose(found["score_fake"], false.mean(), rtol=1e-4)
@@ -293,6 +296,10 @@ def test_training_goes_on_to_the_bit_and_is_evaluated(batch, tmp_path):
     half = {**batch, "mask": jnp.array([1.0] * 4 + [0.0] * 4)}
     part = jax.jit(step.evaluate)(whole.state, half)
     np.testing.assert_allclose(part["score_real"], real[:4].mean(), rtol=1e-4)
+    # A code belongs to an image, wherever it is in a batch.
+    half |= {name: batch[name][::-1] for name in batch}
+    part = jax.jit(step.evaluate)(whole.state, half)
+    np.testing.assert_allclose(part["score_fake"], false[4:].mean(), rtol=1e-4)
 
 
 def test_presets():
