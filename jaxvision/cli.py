@@ -74,6 +74,8 @@ class Train:
     """Steps in all; default those of the recipe for as many images as there are."""
     seed: int = 0
     """Of parameters, order and noise."""
+    split: Literal["train", "test", "all"] | None = None
+    """Of data that come in parts; default the one that the system is trained on."""
     holdout: float = 0.0
     """Share of the images to evaluate on instead of training."""
     evaluate_every: int | None = None
@@ -253,7 +255,7 @@ def _train(command: Train) -> int:
     recipe = registry.recipe(command.name, preset=command.preset)
     changes = _changes(where, command.set)
     recipe = runs.configured(recipe, changes, where)
-    split = _split(system, command.data, training=True)
+    split = command.split or _split(system, command.data, training=True)
     arrays = _read(where, system, recipe, command, split)
     count = len(next(iter(arrays.values())))
     names = {field.name for field in fields(recipe.config)}

@@ -20,6 +20,7 @@ from jaxvision.data.folders import (
     read_each,
     read_image_folder,
 )
+from jaxvision.layers._checks import positive
 
 
 MOST_AXES = 32
@@ -295,6 +296,7 @@ def read_images(
     where, path = "jaxvision.data.read_images", Path(path)
     _check_split(where, "train" if split is None else split)
     check_damaged(where, damaged)
+    positive(where, size=size)
     kind = _kind(path)
     if kind in ("npz", "folder"):
         refuse_split(where, path, split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from jaxvision.layers._checks import positive
 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+SIDES = ("images", "masks")  # folders of a segmentation folder
 DAMAGED = ("raise", "skip")
 MOST_PIXELS = 100_000_000  # of one file: what a small file can unpack to is bounded
 
@@ -41,7 +43,8 @@ def read_image_folder(
     their names, or as `classes` says. Files in the folder itself are images without
     labels. Images are resized (bilinear, averaged where they shrink) and in [0, 1]:
     bytes over 255, integers of 16 bits over 65535, floats as they are. Gray images are
-    repeated for 3 channels.
+    repeated for 3 channels. Images are turned as their EXIF orientation says, and lie
+    on black where they are transparent.
 
     Args:
         folder: of files with the suffixes of `SUFFIXES`.
@@ -59,8 +62,9 @@ def read_image_folder(
 
     Raises:
         DataError: no such folder, no images, a class that is not there, both kinds of
-            folder at once, a damaged file, floats outside of [0, 1] or integers of more
-            than 16 bits, or a name that `group` does not fit.
+            folder at once, the folders `images` and `masks` without `classes`, a
+            damaged file, floats outside of [0, 1] or integers of more than 16 bits, or
+            a name that `group` does not fit.
         ValueError: another argument is not as above.
     """
     where = "jaxvision.data.read_image_folder"
@@ -83,6 +87,12 @@ def read_image_folder(
             **_groups(where, group, [path for path, _ in found]),
         }
     names = [p.name for p in inner] if classes is None else list(classes)
+    if classes is None and names == list(SIDES):
+        raise DataError(
+            f"{where}: {folder} must hold images or a folder per class, got images/ "
+            "and masks/, which are for a system of segmentation; where they are two "
+            "classes, say so with classes=('images', 'masks')"
+        )
     missing = set(names) ^ {p.name for p in inner}
     if missing:
         raise DataError(
@@ -154,7 +164,7 @@ def read_segmentation_folder(
         size: of the result, side or (height, width).
         channels: of the images, 1 or 3.
         values: label by value in the masks, `{0: 0, 255: 1}`; other values are errors.
-        num_classes: labels must be below it.
+        num_classes: labels must be below it, before masks are resized.
         damaged: `"raise"`, or `"skip"` with a warning that names the file: one that
             cannot be read, whose pair is skipped. What is read and does not fit is an
             error in any case.
@@ -171,8 +181,9 @@ def read_segmentation_folder(
     """
     where = "jaxvision.data.read_segmentation_folder"
     shape, folder = _check(where, folder, size, channels, damaged)
+    _check_values(where, values, num_classes)
     sides = []
-    for name in ("images", "masks"):
+    for name in SIDES:
         if not (folder / name).is_dir():
             raise DataError(
                 f"{where}: {folder} must hold the folders images and masks, got no "
@@ -190,14 +201,14 @@ def read_segmentation_folder(
             )
 
     def pair(path: Path) -> tuple[np.ndarray, np.ndarray]:
-        image, before = _opened(path, shape, channels)
-        label, other = _opened(masks[path.stem], shape, 0)
-        if before != other:
+        image, mask = _opened(path), _opened(masks[path.stem])
+        if image.size != mask.size:
             raise DataError(
-                f"{masks[path.stem]} must have the size of its image, {before[0]} x "
-                f"{before[1]}, got {other[0]} x {other[1]}"
+                f"{masks[path.stem]} must have the size of its image, {image.height} x "
+                f"{image.width}, got {mask.height} x {mask.width}"
             )
-        return image, _labels(masks[path.stem], label, values, num_classes)
+        label = _labels(masks[path.stem], mask, values, num_classes)
+        return _resized(path, image, shape, channels, None), _nearest(label, shape)
 
     found = read_each(where, [images[stem] for stem in sorted(images)], pair, damaged)
     return {
@@ -232,41 +243,53 @@ def read_image(
     Raises:
         DataError: the file is no image, damaged, too large, or smaller than the crop.
     """
-    return _opened(path, shape, channels, crop)[0]
+    return _resized(path, _opened(path), shape, channels, crop)
 
 
-def _opened(
-    path: Path, shape: tuple[int, int], channels: int, crop: int | None = None
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Returns an image in its new size, and the size before; 0 channels is a mask."""
-    from PIL import Image, UnidentifiedImageError
+def _opened(path: Path) -> Any:
+    """Returns the image in a file, turned as its EXIF orientation says."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
-                before = (file.height, file.width)
-                if before[0] * before[1] > MOST_PIXELS:
+                if file.height * file.width > MOST_PIXELS:
                     raise UnreadableError(
                         f"{path} must have at most {MOST_PIXELS:,} pixels, got "
-                        f"{before[0]} x {before[1]}"
+                        f"{file.height} x {file.width}"
                     )
                 file.load()  # what is damaged shows here
-                image = file.copy()
+                return ImageOps.exif_transpose(file)
+    except UnreadableError:
+        raise
     except (
         OSError,
         SyntaxError,
+        ValueError,
+        struct.error,
         UnidentifiedImageError,
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
         raise UnreadableError(f"cannot read {path}: {error}") from error
-    if not channels:
-        image = _stored(path, image)
-    elif image.mode == "F" or image.mode.startswith("I"):
+
+
+def _resized(
+    path: Path, image: Any, shape: tuple[int, int], channels: int, crop: int | None
+) -> np.ndarray:
+    """Returns an image (height, width, channels) of the size that is asked for."""
+    from PIL import Image
+
+    if image.mode == "F" or image.mode.startswith("I"):
         image = _deep(path, image)
     else:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            black = Image.new("RGBA", image.size, "black")
+            image = Image.alpha_composite(black, image)
         image = image.convert("RGB" if channels == 3 else "L")
+    before = (image.height, image.width)
     if crop is not None:
         if min(before) < crop:
             raise DataError(
@@ -276,16 +299,13 @@ def _opened(
         top, left = (round((side - crop) / 2) for side in before)
         image, before = image.crop((left, top, left + crop, top + crop)), (crop, crop)
     if before != shape:
-        how = Image.Resampling.BILINEAR if channels else Image.Resampling.NEAREST
-        image = image.resize((shape[1], shape[0]), how)
+        image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
     array = np.asarray(image)
-    if not channels:
-        return array, before
     if image.mode != "F":
         array = array / np.float32(255)
     # A deep image is gray: it is repeated for the channels that are asked for.
     array = np.broadcast_to(array.reshape(*shape, -1), (*shape, channels))
-    return np.ascontiguousarray(array, np.float32), before
+    return np.ascontiguousarray(array, np.float32)
 
 
 def _deep(path: Path, image: Any) -> Any:
@@ -305,20 +325,26 @@ def _deep(path: Path, image: Any) -> Any:
     return Image.fromarray(array / np.float32(most))
 
 
-def _stored(path: Path, mask: Any) -> Any:
-    """Returns a mask with the numbers that it stores: gray values, or indices."""
+def _nearest(label: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Returns labels (height, width) of another size, each that of the nearest."""
     from PIL import Image
 
+    image = Image.fromarray(label)
+    return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.NEAREST))
+
+
+def _stored(path: Path, mask: Any) -> np.ndarray:
+    """Returns the numbers that a mask stores: gray values, or indices."""
     # A palette stores labels as indices: they are kept, not turned into colors.
     if mask.mode in ("P", "L") or mask.mode.startswith("I"):
-        return mask
+        return np.asarray(mask).astype(np.int32)
     if mask.mode == "1":
-        return mask.convert("L")
+        return np.asarray(mask.convert("L")).astype(np.int32)
     if mask.mode == "F":
         array = np.asarray(mask)
         if not np.array_equal(array, np.trunc(array)):
             raise DataError(f"{path} must have whole numbers, got floats")
-        return Image.fromarray(array.astype(np.int32))
+        return array.astype(np.int32)
     *colors, alpha = np.moveaxis(np.asarray(mask.convert("RGBA")), -1, 0)
     same = all(np.array_equal(colors[0], other) for other in colors[1:])
     if not same or alpha.min() < 255:
@@ -326,27 +352,26 @@ def _stored(path: Path, mask: Any) -> Any:
             f"{path} must be gray or have a palette, its values the labels, got "
             f"{'colors' if not same else 'transparent pixels'} ({mask.mode})"
         )
-    return Image.fromarray(colors[0])
+    return colors[0].astype(np.int32)
 
 
 def _labels(
     path: Path,
-    mask: np.ndarray,
+    mask: Any,
     values: Mapping[int, int] | None,
     num_classes: int | None,
 ) -> np.ndarray:
-    label = mask.astype(np.int32)
+    """Returns the labels of a mask in its own size, (height, width) int32."""
+    label = _stored(path, mask)
     if values is not None:
-        present = set(np.unique(label).tolist())
-        if present - values.keys():
+        present, numbers = np.unique(label, return_inverse=True)
+        other = sorted(set(present.tolist()) - values.keys())
+        if other:
             raise DataError(
-                f"{path} must have values among {sorted(values)}, got "
-                f"{sorted(present - values.keys())}"
+                f"{path} must have values among {sorted(values)}, got {other}"
             )
-        table = np.zeros(max(values) + 1, np.int32)
-        for value, meaning in values.items():
-            table[value] = meaning
-        label = table[label]
+        table = np.array([values[value] for value in present.tolist()], np.int32)
+        label = table[numbers].reshape(label.shape)
     low, high = label.min(initial=0), label.max(initial=0)
     if low < 0 or (num_classes is not None and high >= num_classes):
         upper = "up" if num_classes is None else f"to {num_classes - 1}"
@@ -360,19 +385,46 @@ def _labels(
 def _check(
     where: str, folder: str | Path, size: Any, channels: int, damaged: str
 ) -> tuple[tuple[int, int], Path]:
-    shape = (size, size) if isinstance(size, int) else tuple(size)
-    if len(shape) != 2:
+    shape = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(shape) != 2 or not all(_integer(side, 1) for side in shape):
         raise ValueError(
-            f"{where}: `size` must be a side or (height, width), got {size!r}"
+            f"{where}: `size` must be a side or (height, width), positive integers, "
+            f"got {size!r}"
         )
-    positive(where, height=shape[0], width=shape[1])
     if channels not in (1, 3):
         raise ValueError(f"{where}: `channels` must be 1 or 3, got {channels!r}")
     check_damaged(where, damaged)
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{where}: `folder` must be a folder, got {folder}")
-    return (shape[0], shape[1]), folder
+    return (int(shape[0]), int(shape[1])), folder
+
+
+def _check_values(
+    where: str, values: Mapping[int, int] | None, num_classes: int | None
+) -> None:
+    if num_classes is not None:
+        positive(where, num_classes=num_classes)
+    if values is None:
+        return
+    most = np.iinfo(np.int32).max if num_classes is None else num_classes - 1
+    least = np.iinfo(np.int32).min  # TIFF may store what is no class as -1
+    good = isinstance(values, Mapping) and all(
+        _integer(value, least) and _integer(label, 0) and label <= most
+        for value, label in values.items()
+    )
+    if not good or not values:
+        upper = "up" if num_classes is None else f"to {most}"
+        raise ValueError(
+            f"{where}: `values` must have a label from 0 {upper} for each integer in "
+            f"the masks, as {{0: 0, 255: 1}}, got {values!r}"
+        )
+
+
+def _integer(value: Any, least: int) -> bool:
+    """Returns whether a value is an integer, Python's or NumPy's, of at least one."""
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return integer and bool(value >= least)
 
 
 def check_damaged(where: str, damaged: str) -> None:

@@ -321,14 +321,14 @@ def read(
         ValueError: a split or groups that these data do not have.
     """
     size = config.network.image_size
-    refuse_split(OWNER, path, split)
     if path.is_file():
         if config.group:
             raise ValueError(
                 f"{OWNER}: `group` must be empty for a file, which has no names, got "
                 f"{config.group!r}"
             )
-        return data.read_images(path, size, channels=3, damaged=damaged)
+        return data.read_images(path, size, channels=3, split=split, damaged=damaged)
+    refuse_split(OWNER, path, split)
     return data.read_image_folder(
         path,
         size,
@@ -438,6 +438,7 @@ SYSTEM = System(
     task_of=task,
     inputs=_inputs,
     read=read,
+    splits=("train", "test"),
     check=check,
     apply=lambda config, network, image: network(data.normalize(image)),
     load=load,

@@ -1,5 +1,8 @@
 """Readers of folders, what they say of damage, and synthetic data."""
 
+import re
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,6 +86,38 @@ def test_deep_images_out_of_range(array, message, tmp_path):
         data.read_image_folder(tmp_path, 4, damaged="skip")
 
 
+def test_images_are_turned_as_exif_says(tmp_path):
+    """By the tag's definition: on which side row 0 and column 0 of a file are seen."""
+    seen = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    sides = "top left, top right, bottom right, bottom left, left top, right top, "
+    for number, pair in enumerate((sides + "right bottom, left bottom").split(", "), 1):
+        stored = seen.T if number > 4 else seen
+        row, column = (
+            -1 if side in ("bottom", "right") else 1 for side in pair.split()
+        )
+        exif = Image.Exif()
+        exif[0x0112] = number
+        image = Image.fromarray(np.ascontiguousarray(stored[::row, ::column]))
+        image.save(tmp_path / f"{number}.png", exif=exif)
+    found = data.read_image_folder(tmp_path, (2, 3), channels=1)["image"][..., 0]
+    np.testing.assert_allclose(found, np.broadcast_to(seen / 255, (8, 2, 3)), rtol=1e-6)
+
+
+def test_transparent_pixels_lie_on_black(tmp_path):
+    alpha = np.array([[0, 128, 255]], np.uint8)
+    colors = [np.full_like(alpha, value) for value in (200, 100, 50)]
+    write(tmp_path / "a.png", np.stack([*colors, alpha], -1))
+    write(tmp_path / "b.png", np.stack([colors[0], alpha], -1))
+    palette = Image.fromarray(np.array([[0, 1, 1]], np.uint8)).convert("P")
+    palette.putpalette([90, 90, 90, 200, 200, 200])
+    palette.save(tmp_path / "c.png", transparency=0)
+    found = data.read_image_folder(tmp_path, (1, 3))["image"][:, 0] * 255
+    expected = alpha[0][:, None] / 255 * [200, 100, 50]
+    np.testing.assert_allclose(found[0], expected, atol=1)
+    np.testing.assert_allclose(found[1, :, 1], expected[:, 0], atol=1)
+    np.testing.assert_allclose(found[2, :, 2], [0, 200, 200], atol=1e-4)
+
+
 def test_damaged_images_are_named_and_skipped(classes):
     folder, _ = classes
     (folder / "cat" / "a.png").write_bytes((folder / "cat/b.png").read_bytes()[:90])
@@ -116,8 +151,12 @@ def test_image_folder_refuses(classes, tmp_path):
         data.read_image_folder(folder, 4, channels=4)
     with pytest.raises(ValueError, match=r"`damaged` must be one of .*got 'keep'"):
         data.read_image_folder(folder, 4, damaged="keep")
-    with pytest.raises(ValueError, match=r"`size` must be a side or .*got \(1, 2, 3\)"):
-        data.read_image_folder(folder, (1, 2, 3))
+    for size in ((1, 2, 3), 16.5, "16", 0, True, (4, 2.0), (4, -1), None):
+        message = rf"`size` must be a side or .*, got {re.escape(repr(size))}"
+        with pytest.raises(ValueError, match=message):
+            data.read_image_folder(folder, size)
+    for size in (np.int64(6), [6, np.int32(6)]):
+        assert data.read_image_folder(folder, size)["image"].shape == (3, 6, 6, 3)
     (folder / "empty").mkdir()
     with pytest.raises(data.DataError, match=r"empty must hold images, got none"):
         data.read_image_folder(folder, 4)
@@ -224,6 +263,47 @@ def test_segmentation_folder_refuses(pairs):
         data.read_segmentation_folder(folder, 6)
     with pytest.raises(data.DataError, match="images and masks, got no images"):
         data.read_segmentation_folder(folder / "images", 6)
+
+
+def test_images_and_masks_are_no_classes(pairs):
+    folder, _ = pairs
+    with pytest.raises(data.DataError, match=r"per class, got images/ and masks/, whi"):
+        data.read_image_folder(folder, 6)
+    both = data.read_image_folder(folder, 6, classes=("masks", "images"))
+    assert both["label"].tolist() == [0, 0, 1, 1]
+
+
+def test_labels_are_checked_in_the_size_of_the_mask(pairs):
+    folder, _ = pairs
+    (folder / "masks" / "b.png").unlink()
+    (folder / "images" / "b.png").unlink()
+    (folder / "masks" / "a.png").unlink()
+    label = np.ones((6, 6), np.int32)
+    label[0, 0] = -1  # shrinking to 3 x 3 takes other pixels
+    write(folder / "masks" / "a.tiff", label)
+    read = partial(data.read_segmentation_folder, folder, num_classes=3)
+    with pytest.raises(data.DataError, match="labels from 0 to 2, got -1"):
+        read(3)
+    with pytest.raises(data.DataError, match=r"values among \[1\], got \[-1\]"):
+        read(3, values={1: 1})
+    found = read(6, values={-1: 2, 1: 0, 10**9: 1})["label"]
+    np.testing.assert_array_equal(found[0], np.where(label < 0, 2, 0))
+    for values in (
+        {0: -1},
+        {0: 3},
+        {0: 1.0},
+        {"0": 1},
+        {0: True},
+        {},
+        [0, 1],
+    ):
+        message = (
+            rf"`values` must have a label from 0 to 2 .* got {re.escape(repr(values))}"
+        )
+        with pytest.raises(ValueError, match=message):
+            read(6, values=values)
+    with pytest.raises(ValueError, match="`num_classes` must be a positive integer"):
+        read(6, num_classes=0)
 
 
 def test_rings():

@@ -169,6 +169,8 @@ def test_options_that_the_data_do_not_have(tmp_path):
             read(where, damaged="bogus")
         with pytest.raises(ValueError, match=r"`split` must be 'train', .*'bogus'"):
             read(where, split="bogus")
+        with pytest.raises(ValueError, match="`size` must be a positive integer, got "):
+            read(where, size=4.0)
     for where in (path, tmp_path):
         with pytest.raises(ValueError, match=r"must be 'raise' for .*, got 'skip'"):
             read(where, damaged="skip")

@@ -379,6 +379,11 @@ def test_arrays_that_do_not_fit(fruit, tmp_path):
     np.savez(tmp_path / "c.npz", **fruit)
     found = recipes.read(config, tmp_path / "c.npz")
     np.testing.assert_array_equal(found["label"], fruit["label"])
+    np.savez(tmp_path / "k.npz", x_train=fruit["image"], x_test=fruit["image"][:2])
+    assert len(recipes.read(config, tmp_path / "k.npz", split="test")["image"]) == 2
+    assert recipes.SYSTEM.splits == ("train", "test")
+    with pytest.raises(ValueError, match=r"`split` must be left out for .*, got 'all'"):
+        recipes.read(config, tmp_path, split="all")
     larger = replace(config, network=replace(TINY, image_size=24))
     with pytest.raises(data.DataError, match=r"must hold images \(24, 24, 3\), got"):
         recipes.read(larger, tmp_path / "c.npz")

@@ -255,3 +255,7 @@ def test_published_test_sets_are_evaluated(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "train-images-idx3-ubyte").unlink()
     assert cli.main(["evaluate", str(run), "--data", str(tmp_path)]) == 2
     assert "t10k-images-idx3-ubyte must be an idx" in capsys.readouterr().err
+    assert train(tmp_path, tmp_path / "b") == 2
+    assert "got none; split='test' is there" in capsys.readouterr().err
+    assert train(tmp_path, tmp_path / "b", "--split", "test") == 2
+    assert "t10k-images-idx3-ubyte must be an idx" in capsys.readouterr().err
