@@ -113,7 +113,7 @@ class Evaluate:
     json: bool = False
     """Print JSON."""
     split: Literal["train", "test", "all"] | None = None
-    """Of MNIST, CIFAR and CelebA; default the one that the system is evaluated on."""
+    """Of data that come in parts; default the one that the system is evaluated on."""
     damaged: Literal["raise", "skip"] = "raise"
     """What a damaged file does."""
 

@@ -293,8 +293,8 @@ def read(
 ) -> dict[str, np.ndarray]:
     """Returns images and labels of a folder or file, see `jaxvision.data.read_images`.
 
-    Of MNIST and CIFAR training and test set together, as in the paper: it is the recipe
-    that deals them to nodes and holds out rows of each.
+    Of data that come in parts training and test set together, as in the paper: it is
+    the recipe that deals them to nodes and holds out rows of each.
 
     Raises:
         ValueError: another split is asked for.
