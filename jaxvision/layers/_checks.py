@@ -42,7 +42,14 @@ def _whole(value: Any, least: int) -> bool:
         return False
 
 
-def images(where: str, x: Any, channels: int | None = None, smallest: int = 1) -> Array:
+def images(
+    where: str,
+    x: Any,
+    channels: int | None = None,
+    smallest: int = 1,
+    *,
+    name: str = "x",
+) -> Array:
     """Returns `x` as an array if it is (B, H, W, C) and real floating point.
 
     Raises:
@@ -52,24 +59,45 @@ def images(where: str, x: Any, channels: int | None = None, smallest: int = 1) -
     array = jnp.asarray(x)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
-            f"{where}: `x` must be real floating point, got {array.dtype}; scale "
+            f"{where}: `{name}` must be real floating point, got {array.dtype}; scale "
             "integers to [0, 1] first"
         )
     if array.ndim != 4 or 0 in array.shape:
         raise ValueError(
-            f"{where}: `x` must be images (batch, height, width, channels), not empty, "
-            f"got shape {array.shape}"
+            f"{where}: `{name}` must be images (batch, height, width, channels), not "
+            f"empty, got shape {array.shape}"
         )
     if channels is not None and array.shape[-1] != channels:
         raise ValueError(
-            f"{where}: `x` must have {channels} channels, last, got shape {array.shape}"
+            f"{where}: `{name}` must have {channels} channels, last, got shape "
+            f"{array.shape}"
         )
     if min(array.shape[1:3]) < smallest:
         raise ValueError(
-            f"{where}: `x` must be at least {smallest} high and wide, got shape "
+            f"{where}: `{name}` must be at least {smallest} high and wide, got shape "
             f"{array.shape}"
         )
     return array
+
+
+def deep_and_skip(
+    where: str, deep: Any, skip: Any, deep_channels: int, channels: int
+) -> tuple[Array, Array]:
+    """Returns maps of a decoder and of the encoder if the latter are twice as large.
+
+    Raises:
+        TypeError, ValueError: one is no (B, H, W, C) of its channels, they are not of
+            one batch, or `skip` is not twice as high and wide.
+    """
+    deep = images(where, deep, deep_channels, name="deep")
+    skip = images(where, skip, channels, name="skip")
+    expected = (deep.shape[0], 2 * deep.shape[1], 2 * deep.shape[2])
+    if skip.shape[:3] != expected:
+        raise ValueError(
+            f"{where}: `skip` must be {expected} without channels, twice as high and "
+            f"wide as `deep` {deep.shape}, got shape {skip.shape}"
+        )
+    return deep, skip
 
 
 FORMS = {None: "(batch, ..., {})", 2: "(batch, {})", 3: "(batch, tokens, {})"}

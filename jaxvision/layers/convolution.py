@@ -146,10 +146,15 @@ class ConvNormActivation(nnx.Module):
             rngs=rngs,
         )
         self.norm = None if norm is None else norm(out_channels)
-        self.activation = activation
+        self.activation, self.in_channels = activation, in_channels
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        """Returns the maps of the layer."""
+        """Returns the maps of the layer.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, H, W, in_channels) of floats.
+        """
+        x = images("jaxvision.layers.ConvNormActivation", x, self.in_channels)
         x = self.conv(x)
         x = x if self.norm is None else self.norm(x)
         return x if self.activation is None else self.activation(x)

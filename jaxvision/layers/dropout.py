@@ -23,7 +23,8 @@ def dropout(key: Array | None, x: Float[Values, "b *n"], rate: float) -> Array:
         rate: share that is dropped, in [0, 1).
 
     Raises:
-        ValueError: a rate out of range.
+        TypeError: `x` is not floating point.
+        ValueError: a rate out of range, or `x` has no rows.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -33,8 +34,11 @@ def dropout(key: Array | None, x: Float[Values, "b *n"], rate: float) -> Array:
 
     Source: Srivastava et al., Journal of Machine Learning Research 15 (2014).
     """
-    _checks.fraction("jaxvision.layers.dropout", "rate", rate)
-    x = jnp.asarray(x)
+    where = "jaxvision.layers.dropout"
+    _checks.fraction(where, "rate", rate)
+    x = _checks.floating(where, "x", x)
+    if x.ndim == 0:
+        raise ValueError(f"{where}: `x` must be (batch, ...), got shape ()")
     if key is None or rate == 0:
         return x
     draw = jax.vmap(lambda k: jax.random.bernoulli(k, 1 - rate, x.shape[1:]))

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcore import transforms
-from jaxvision.layers._checks import positive
+from jaxvision.layers._checks import deep_and_skip, images, positive
 from jaxvision.layers.attention import MultiFrequencyAttention, SpatialAttention, simam
 from jaxvision.layers.convolution import (
     ConvNormActivation,
@@ -90,12 +90,20 @@ class FusionUnit(nnx.Module):
         self.joint = conv_bn_gelu(deep_channels + channels, channels, rngs=rngs)
         self.project = conv_bn_gelu(deep_channels, channels, rngs=rngs)
         self.difference = conv_bn_gelu(channels, channels, rngs=rngs)
+        self.channels = (deep_channels, channels)
         self.alpha, self.beta = nnx.Param(jnp.ones(())), nnx.Param(jnp.ones(()))
 
     def __call__(
         self, deep: Float[Array, "b h w c"], skip: Float[Array, "b h2 w2 d"]
     ) -> Float[Array, "b h2 w2 d"]:
-        """Returns maps of the size and width of `skip`."""
+        """Returns maps of the size and width of `skip`.
+
+        Raises:
+            TypeError, ValueError: maps of other channels, or `skip` is not twice as
+                high and wide as `deep`.
+        """
+        where = "jaxvision.layers.FusionUnit"
+        deep, skip = deep_and_skip(where, deep, skip, *self.channels)
         large = resize_bilinear(simam(deep), *skip.shape[1:3])
         joint = self.joint(jnp.concatenate([large, skip], axis=-1))
         difference = self.difference(jnp.abs(self.project(large) - skip))
@@ -215,9 +223,15 @@ class SSFBlock(nnx.Module):
                 for s in range(3)
             ]
         )
+        self.channels = channels
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Returns maps of the shape of `x`."""
+        """Returns maps of the shape of `x`.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, H, W, channels) of floats.
+        """
+        x = images("jaxvision.layers.SSFBlock", x, self.channels)
         large = min(x.shape[1:3]) // 2 >= 8
         inputs = (x, average_pool(x) if large else x, simam(x))
         maps = (

@@ -79,6 +79,11 @@ class BatchNorm(nnx.Module):
         wide = _checks.wide(x)
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
+            if self.counts is not None and self.counts.shape != x.shape[:1]:
+                raise ValueError(
+                    "jaxvision.layers.counted_rows: `counts` must have shape "
+                    f"{x.shape[:1]}, one number per row, got {self.counts.shape}"
+                )
             mean, variance = batch_moments(wide, self.counts)
             name = axis_name()
             devices = 1 if name is None else lax.axis_size(name)
@@ -192,6 +197,10 @@ def counted_rows(model: nnx.Module, counts: Float[Array, " b"]) -> Iterator[None
         model: a network, inside the function that is traced.
         counts: (B,), 1 for rows that count and 0 for the others.
 
+    Raises:
+        ValueError: `counts` is not (B,), or, in the call of the network, not one number
+            per row.
+
     Example:
         >>> import jax.numpy as jnp
         >>> norm = BatchNorm(1)
@@ -199,6 +208,11 @@ def counted_rows(model: nnx.Module, counts: Float[Array, " b"]) -> Iterator[None
         ...     norm(jnp.array([[1.0], [3.0], [9.0]])).round(1)[:2].tolist()
         [[-1.0], [1.0]]
     """
+    if jnp.ndim(counts) != 1:
+        raise ValueError(
+            "jaxvision.layers.counted_rows: `counts` must be (batch,), one number per "
+            f"row, got shape {jnp.shape(counts)}"
+        )
     norms = [m for _, m in nnx.iter_modules(model) if isinstance(m, BatchNorm)]
     for norm in norms:
         norm.counts = counts

@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.layers._checks import positive
+from jaxvision.layers._checks import features, positive
 from jaxvision.layers.convolution import Activation
 from jaxvision.layers.initialization import uniform_bias, uniform_fan_in
 
@@ -68,10 +68,15 @@ class Perceptron(nnx.Module):
         for width in widths:
             positive(where, widths=width)
         self.layers = nnx.List([linear(a, b, rngs=rngs) for a, b in pairwise(widths)])
-        self.activation = activation
+        self.activation, self.width = activation, widths[0]
 
     def __call__(self, x: Float[Array, "b n"]) -> Float[Array, "b m"]:
-        """Returns the output of the last layer."""
+        """Returns the output of the last layer.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, widths[0]) of floats.
+        """
+        x = features("jaxvision.layers.Perceptron", x, self.width, 2)
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
@@ -34,6 +37,19 @@ class Residual(nnx.Module):
             y = layer(y)
         short = x if self.shortcut is None else self.shortcut(x)
         return self.activation(y + short)
+
+
+def _layer(
+    width: int,
+    wide: int,
+    kernel: int,
+    stride: int,
+    activation: Activation | None,
+    **options: Any,
+) -> ConvNormActivation:
+    return ConvNormActivation(
+        width, wide, kernel, stride=stride, activation=activation, **options
+    )
 
 
 class BasicBlock(Residual):
@@ -70,18 +86,12 @@ class BasicBlock(Residual):
         kernel_init: nnx.Initializer = uniform_fan_in,
         rngs: nnx.Rngs,
     ):
-        def layer(width, wide, kernel, stride, act):
-            return ConvNormActivation(
-                width,
-                wide,
-                kernel,
-                stride=stride,
-                use_bias=use_bias,
-                activation=act,
-                kernel_init=kernel_init,
-                rngs=rngs,
-            )
-
+        layer = partial(
+            _layer,
+            use_bias=use_bias,
+            kernel_init=kernel_init,
+            rngs=rngs,
+        )
         branch = [
             layer(in_channels, channels, 3, stride, activation),
             layer(channels, channels, 3, 1, None),
@@ -118,18 +128,12 @@ class Bottleneck(Residual):
         kernel_init: nnx.Initializer = uniform_fan_in,
         rngs: nnx.Rngs,
     ):
-        def layer(width, wide, kernel, stride, act):
-            return ConvNormActivation(
-                width,
-                wide,
-                kernel,
-                stride=stride,
-                use_bias=use_bias,
-                activation=act,
-                kernel_init=kernel_init,
-                rngs=rngs,
-            )
-
+        layer = partial(
+            _layer,
+            use_bias=use_bias,
+            kernel_init=kernel_init,
+            rngs=rngs,
+        )
         wide = self.expansion * channels
         branch = [
             layer(in_channels, channels, 1, 1, activation),

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxvision import _checks
-from jaxvision.layers._checks import positive
+from jaxvision.layers._checks import features, positive
 from jaxvision.layers.dropout import dropout
 
 
@@ -51,10 +51,15 @@ class SelfAttention(nnx.Module):
         joint = nnx.initializers.variance_scaling(2.0, "fan_avg", "uniform")
         self.qkv = nnx.Linear(hidden, 3 * hidden, kernel_init=joint, rngs=rngs)
         self.out = nnx.Linear(hidden, hidden, kernel_init=XAVIER, rngs=rngs)
-        self.num_heads = num_heads
+        self.num_heads, self.hidden = num_heads, hidden
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        """Returns the mixed tokens."""
+        """Returns the mixed tokens.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, tokens, hidden) of floats.
+        """
+        x = features("jaxvision.layers.SelfAttention", x, self.hidden, 3)
         mixed = jax.nn.dot_product_attention(*self._parts(x))
         return self.out(mixed.reshape(x.shape))
 
@@ -62,7 +67,11 @@ class SelfAttention(nnx.Module):
         """Returns what each token (row) takes of each other, per head; rows sum to 1.
 
         For looking at: the call computes the same without keeping it.
+
+        Raises:
+            TypeError, ValueError: as the call.
         """
+        x = features("jaxvision.layers.SelfAttention", x, self.hidden, 3)
         q, k, _ = self._parts(x)
         scores = jnp.einsum("bnhd,bmhd->bhnm", q, k) / math.sqrt(q.shape[-1])
         return jax.nn.softmax(scores, axis=-1)
@@ -114,12 +123,17 @@ class EncoderBlock(nnx.Module):
         self.down = nnx.Linear(
             mlp_hidden, hidden, kernel_init=XAVIER, bias_init=TINY, rngs=rngs
         )
-        self.dropout = dropout
+        self.dropout, self.hidden = dropout, hidden
 
     def __call__(
         self, x: Float[Array, "b n d"], key: Array | None = None
     ) -> Float[Array, "b n d"]:
-        """Returns the tokens after the block; with a key, some values are dropped."""
+        """Returns the tokens after the block; with a key, some values are dropped.
+
+        Raises:
+            TypeError, ValueError: `x` is no (B, tokens, hidden) of floats.
+        """
+        x = features("jaxvision.layers.EncoderBlock", x, self.hidden, 3)
         first, second = (None, None) if key is None else jax.random.split(key)
         x = x + self.attention(self.first_norm(x))
         inner = jax.nn.gelu(self.up(self.second_norm(x)), approximate=False)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxvision.layers._checks import images, positive
+from jaxvision.layers._checks import deep_and_skip, images, positive
 from jaxvision.layers.convolution import Activation, ConvNormActivation, ConvTranspose
 from jaxvision.layers.initialization import he_leaky, he_leaky_transposed
 from jaxvision.layers.normalization import InstanceNorm
@@ -196,9 +196,17 @@ class UNetDecoderStage(nnx.Module):
         self.pair = ConvPair(
             2 * channels, channels, norm=norm, activation=activation, rngs=rngs
         )
+        self.channels = (deep_channels, channels)
 
     def __call__(
         self, deep: Float[Array, "b h w c"], skip: Float[Array, "b h2 w2 d"]
     ) -> Float[Array, "b h2 w2 d"]:
-        """Returns maps of the size and width of `skip`."""
+        """Returns maps of the size and width of `skip`.
+
+        Raises:
+            TypeError, ValueError: maps of other channels, or `skip` is not twice as
+                high and wide as `deep`.
+        """
+        where = "jaxvision.layers.UNetDecoderStage"
+        deep, skip = deep_and_skip(where, deep, skip, *self.channels)
         return self.pair(jnp.concatenate([self.up(deep), skip], axis=-1))

@@ -54,7 +54,7 @@ def discriminator_loss(
     (Wasserstein, which needs a penalty besides).
     """
     where = "jaxvision.losses.discriminator_loss"
-    real, fake = _scores(where, real=real, fake=fake)
+    real, fake = checked_scores(where, real=real, fake=fake)
     _known(where, kind)
     if kind == "hinge":
         return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))
@@ -83,7 +83,7 @@ def generator_loss(
         -0.5
     """
     where = "jaxvision.losses.generator_loss"
-    (fake,) = _scores(where, fake=fake)
+    (fake,) = checked_scores(where, fake=fake)
     _known(where, kind)
     if kind == "nonsaturating":
         return jnp.mean(jax.nn.softplus(-fake))
@@ -187,12 +187,12 @@ def consistency_penalty(
     Source: Zhang et al., Consistency Regularization for GANs, ICLR 2020, equation 2.
     """
     where = "jaxvision.losses.consistency_penalty"
-    score, augmented = _scores(where, score=score, augmented=augmented)
+    score, augmented = checked_scores(where, score=score, augmented=augmented)
     _checks.same_shape(where, score=score, augmented=augmented)
     return jnp.mean((score - augmented) ** 2)
 
 
-def _scores(where: str, **given: Values) -> list[Array]:
+def checked_scores(where: str, **given: Values) -> list[Array]:
     """Returns scores in float32 at least."""
     found = []
     for name, values in given.items():

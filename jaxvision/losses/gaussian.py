@@ -79,7 +79,7 @@ def gaussian_nll(
         1.4189
     """
     where = "jaxvision.losses.gaussian_nll"
-    square, size = _squares(where, x, mean)
+    square, size = squared_distances(where, x, mean)
     if isinstance(variance, int | float):
         _checks.positive(where, "variance", variance)
         value = jnp.full(square.shape, variance, square.dtype)
@@ -121,14 +121,14 @@ def optimal_variance(
     where = "jaxvision.losses.optimal_variance"
     if scope not in SCOPES:
         raise ValueError(f"{where}: `scope` must be one of {SCOPES}, got {scope!r}")
-    square, size = _squares(where, x, mean)
+    square, size = squared_distances(where, x, mean)
     each = square / size
     if scope == "sample":
         return each
     return jnp.broadcast_to(mean_over_devices(jnp.mean(each)), each.shape)
 
 
-def _squares(where: str, x: Values, mean: Values) -> tuple[Array, int]:
+def squared_distances(where: str, x: Values, mean: Values) -> tuple[Array, int]:
     """Returns `||x - mean||^2` of each row and how many numbers a row has."""
     x = _checks.floating(where, "x", x)
     mean = _checks.floating(where, "mean", mean)

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from jaxcore.training import axis_name, mean_over_devices
 from jaxvision import _checks
 from jaxvision._checks import Values
-from jaxvision.losses.adversarial import _scores
+from jaxvision.losses.adversarial import checked_scores
 
 
 FORMS = ("relu", "square")
@@ -104,7 +104,8 @@ class ScoreAnchors(NamedTuple):
             start: steps before averaging begins.
 
         Raises:
-            ValueError: `decay` or `start` is out of range.
+            ValueError: a mean score is no single number, or `decay` or `start` is out
+                of range.
 
         Example:
             >>> anchors = ScoreAnchors.zeros().follow(1.0, -1.0, decay=0.5)
@@ -114,6 +115,12 @@ class ScoreAnchors(NamedTuple):
         where = "jaxvision.losses.ScoreAnchors"
         _checks.fraction(where, "decay", decay)
         _checks.not_negative(where, "start", start)
+        for name, score in (("real", real), ("fake", fake)):
+            if jnp.ndim(score):
+                raise ValueError(
+                    f"{where}: `{name}` must be the mean score, one number, got shape "
+                    f"{jnp.shape(score)}"
+                )
         keep = jnp.where(self.moves < max(start, 1), 0.0, decay)
 
         def mix(old, new):
@@ -153,7 +160,7 @@ def lecam_penalty(
     Source: Tseng et al., Regularizing GANs under Limited Data, CVPR 2021, equation 3.
     """
     where = "jaxvision.losses.lecam_penalty"
-    real, fake = _scores(where, real=real, fake=fake)
+    real, fake = checked_scores(where, real=real, fake=fake)
     if form not in FORMS:
         raise ValueError(f"{where}: `form` must be one of {FORMS}, got {form!r}")
     a_real, a_fake = map(lax.stop_gradient, (anchors.real, anchors.fake))
@@ -189,7 +196,7 @@ def anchor_penalty(
     Source: notebook of Goni et al., HingeRLC-GAN, where its weight is 0.15.
     """
     where = "jaxvision.losses.anchor_penalty"
-    real, fake = _scores(where, real=real, fake=fake)
+    real, fake = checked_scores(where, real=real, fake=fake)
     if notebook_compat:
         fake = lax.stop_gradient(fake)
     return jnp.mean((real - 1) ** 2) + jnp.mean((fake - 1) ** 2)

@@ -19,10 +19,10 @@ from jaxvision import _checks
 from jaxvision._checks import Values
 from jaxvision.losses.gaussian import (
     SCOPES,
-    _squares,
     gaussian_kl,
     gaussian_nll,
     optimal_variance,
+    squared_distances,
 )
 
 
@@ -70,7 +70,7 @@ def beta_vae_loss(
     where = "jaxvision.losses.beta_vae_loss"
     _checks.not_negative(where, "beta", beta)
     _checks.positive(where, "variance", variance)
-    square, _ = _squares(where, x, mean)
+    square, _ = squared_distances(where, x, mean)
     distortion = jnp.mean(square) / (2 * variance)
     rate = jnp.mean(gaussian_kl(latent_mean, latent_log_variance))
     return Parts(distortion + beta * rate, distortion, rate)
@@ -123,9 +123,7 @@ def beta_sigma_loss(
     _checks.not_negative(where, "epsilon", epsilon)
     if scope not in SCOPES:
         raise ValueError(f"{where}: `scope` must be one of {SCOPES}, got {scope!r}")
-    _, size = _squares(where, x, mean)
-    best = optimal_variance(x, mean, scope=scope)
-    distortion = jnp.mean(size / 2 * (jnp.log(2 * jnp.pi * best + epsilon) + 1))
+    distortion = jnp.mean(_lowest_nll(where, x, mean, scope, epsilon))
     rate = jnp.mean(gaussian_kl(latent_mean, latent_log_variance))
     return Parts(distortion + beta * rate, distortion, rate)
 
@@ -169,9 +167,20 @@ def elbo(
                 f"{where}: `variance` must be a positive number or 'optimal', got "
                 f"{variance!r}"
             )
-        square, size = _squares(where, x, mean)
-        nll = size / 2 * (jnp.log(2 * jnp.pi * (square / size)) + 1)
+        nll = _lowest_nll(where, x, mean, "sample", 0.0)
     else:
         _checks.positive(where, "variance", variance)
         nll = gaussian_nll(x, mean, variance)
     return -(nll + gaussian_kl(latent_mean, latent_log_variance))
+
+
+def _lowest_nll(
+    where: str, x: Values, mean: Values, scope: str, epsilon: float
+) -> Array:
+    """Returns the Gaussian negative log-likelihood of each row at its best variance.
+
+    `gaussian_nll` would divide 0 by 0 where `mean` is `x`.
+    """
+    _, size = squared_distances(where, x, mean)
+    best = optimal_variance(x, mean, scope=scope)
+    return size / 2 * (jnp.log(2 * jnp.pi * best + epsilon) + 1)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxcore.training import row_keys
 from jaxcore.training.parallel import is_key
+from jaxvision._checks import floating
 from jaxvision.layers import BasicBlock, BatchNorm, ConvTranspose, Perceptron, linear
 from jaxvision.layers._checks import images, positive
 
@@ -135,8 +136,10 @@ class BetaSigmaVAE(nnx.Module):
         """Returns the mean image of each code.
 
         Raises:
+            TypeError: codes are not floating point.
             ValueError: `z` is not (B, latent).
         """
+        z = floating(OWNER, "z", z)
         if z.ndim != 2 or z.shape[1] != self.options.latent:
             raise ValueError(
                 f"{OWNER}: `z` must be (batch, {self.options.latent}), got shape "
