@@ -34,6 +34,8 @@ def ring(num_nodes: int) -> Int[Array, " n"]:
     Example:
         >>> ring(4).tolist()
         [3, 0, 1, 2]
+
+    Source: Palazzo et al., FedRewind, ICPR 2024, cyclic weight transfer (CWT).
     """
     positive(f"{OWNER}.ring", num_nodes=num_nodes)
     return jnp.roll(jnp.arange(num_nodes, dtype=jnp.int32), 1)
@@ -55,6 +57,9 @@ def derangement(key: Array, num_nodes: int) -> Int[Array, " n"]:
         >>> import jax
         >>> derangement(jax.random.key(0), 2).tolist()
         [1, 0]
+
+    Source: Palazzo et al., FedRewind, ICPR 2024, random weight transfer (RWT), where no
+    node keeps its model; by rejection.
     """
     positive(f"{OWNER}.derangement", num_nodes=num_nodes)
     own = jnp.arange(num_nodes, dtype=jnp.int32)
@@ -143,6 +148,9 @@ def average(models: Any, weights: Float[Values, " n"]) -> Any:
         >>> import jax.numpy as jnp
         >>> average({"w": jnp.array([1.0, 5.0])}, jnp.array([0.75, 0.25]))["w"].tolist()
         [2.0, 2.0]
+
+    Source: Palazzo et al., FedRewind, ICPR 2024, equations 3 and 4; McMahan et al.,
+    Communication-Efficient Learning of Deep Networks, AISTATS 2017 (weights n_j / n).
     """
 
     where = f"{OWNER}.average"

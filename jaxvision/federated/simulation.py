@@ -71,6 +71,9 @@ def federated_task(
     Raises:
         ValueError: numbers that do not fit; when tracing, data of another number of
             nodes, or `parallel="pmap"`, which lays rows on devices.
+
+    Source: Palazzo et al., FedRewind, ICPR 2024, equation 2: a node trains on its own
+    rows, on those of the node that the model came from, and on its own again.
     """
     positive(OWNER, num_nodes=num_nodes)
     if nodes_at_once < 0 or (nodes_at_once and num_nodes % nodes_at_once):

@@ -63,6 +63,9 @@ def conv(
         >>> layer = conv(3, 8, 3, stride=2, rngs=nnx.Rngs(0))
         >>> layer(jnp.ones((1, 7, 8, 3))).shape
         (1, 4, 4, 8)
+
+    Source: `torch.nn.Conv2d` with the same padding on both sides of an axis; initial
+    values as He et al., ICCV 2015, with a = sqrt(5), which PyTorch chose.
     """
     where = "jaxvision.layers.conv"
     positive(
@@ -189,6 +192,9 @@ class ConvTranspose(nnx.Module):
         ... )
         >>> up(jnp.ones((1, 7, 7, 8))).shape
         (1, 14, 14, 4)
+
+    Source: Dumoulin and Visin, A Guide to Convolution Arithmetic for Deep Learning,
+    2016, chapter 4; sizes are those of `torch.nn.ConvTranspose2d`.
     """
 
     def __init__(
@@ -280,6 +286,9 @@ class GroupedConv(nnx.Module):
         >>> layer = GroupedConv(8, 8, 3, groups=4, rngs=nnx.Rngs(0))
         >>> layer(jnp.ones((1, 5, 6, 8))).shape
         (1, 5, 6, 8)
+
+    Source: Krizhevsky et al., NeurIPS 2012 (groups); "dense" and "taps" are rewritings
+    of the sum, exact but for rounding.
     """
 
     def __init__(

@@ -57,6 +57,8 @@ def frequency_grid(channels: int) -> int:
     Example:
         >>> [frequency_grid(c) for c in (8, 32, 128, 512, 1024)]
         [112, 112, 28, 7, 7]
+
+    Source: Zhang et al., LungSSFNet, ICPR 2024, with the sizes of the authors' code.
     """
     return BASE * min(max(512 // channels, 1), 16)
 

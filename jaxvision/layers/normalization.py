@@ -50,6 +50,8 @@ class BatchNorm(nnx.Module):
         [[-1.0], [1.0]]
         >>> norm.mean[...].round(2).tolist(), norm.var[...].round(2).tolist()
         ([0.2], [1.1])
+
+    Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithms 1 and 2.
     """
 
     def __init__(

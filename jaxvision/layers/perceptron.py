@@ -51,6 +51,9 @@ class Perceptron(nnx.Module):
         >>> model = Perceptron((64, 32, 10), rngs=nnx.Rngs(0))
         >>> model(jnp.ones((2, 64))).shape
         (2, 10)
+
+    Source: Rumelhart et al., Nature 323 (1986); initial values are those of PyTorch's
+    linear layers.
     """
 
     def __init__(

@@ -36,6 +36,9 @@ def resize_bilinear(x: Float[Values, "b h w c"], height: int, width: int) -> Arr
         >>> row = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
         >>> resize_bilinear(row, 1, 4)[0, 0, :, 0].tolist()
         [0.0, 1.0, 3.0, 4.0]
+
+    Source: half-pixel centers as PyTorch has them; the two-tap weights 3/4 and 1/4 of a
+    doubled side follow from the formula.
     """
     where = "jaxvision.layers.resize_bilinear"
     out = images(where, x)

@@ -173,6 +173,9 @@ class UNetDecoderStage(nnx.Module):
         >>> deep, skip = jnp.ones((1, 3, 3, 8)), jnp.ones((1, 6, 6, 4))
         >>> nnx.eval_shape(run, deep, skip).shape
         (1, 6, 6, 4)
+
+    Source: Ronneberger et al., U-Net, MICCAI 2015; instance normalization, leaky ReLU
+    and the transposed convolution of nnU-Net (Isensee et al., Nature Methods 2021).
     """
 
     def __init__(

@@ -205,6 +205,9 @@ def resize_positions(
         >>> import jax.numpy as jnp
         >>> resize_positions(jnp.zeros((1, 1 + 14**2, 8)), 16).shape
         (1, 257, 8)
+
+    Source: Dosovitskiy et al., ViT, ICLR 2021, section 3.2 (positions are interpolated
+    for another size); corners on corners is torchvision's reading.
     """
     where = "jaxvision.layers.resize_positions"
     positive(where, side=side)

@@ -81,6 +81,9 @@ def generator_loss(
         >>> import jax.numpy as jnp
         >>> float(generator_loss(jnp.array([2.0, -1.0])))
         -0.5
+
+    Source: those of `discriminator_loss`; nonsaturating is the form that Goodfellow et
+    al. (NeurIPS 2014, section 3) train with in place of `log(1 - p)`.
     """
     where = "jaxvision.losses.generator_loss"
     (fake,) = checked_scores(where, fake=fake)

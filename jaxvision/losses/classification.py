@@ -85,6 +85,9 @@ def binary_cross_entropy(
         >>> import jax.numpy as jnp
         >>> binary_cross_entropy(jnp.zeros(1), jnp.ones(1)).round(4).tolist()
         [0.6931]
+
+    Source: Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.90, for
+    logits; Szegedy et al., CVPR 2016, section 7 (smoothing).
     """
     where = "jaxvision.losses.binary_cross_entropy"
     logits = _checks.wide(_checks.floating(where, "logits", logits))

@@ -53,7 +53,8 @@ def rlc_gradient_penalty(
         >>> float(value), float(penalty)
         (3.0, 12.0)
 
-    Source: Goni et al., HingeRLC-GAN, ICPR 2024, section 3.3.
+    Source: Goni et al., HingeRLC-GAN, ICPR 2024, the loss of the discriminator with
+    RLC; the paper does not number its equations.
     """
     found, slope = jax.value_and_grad(loss, has_aux=has_aux)(params)
     if axis_name() is None:

@@ -65,7 +65,8 @@ def beta_vae_loss(
         >>> print(beta_vae_loss(x, 0 * x, z, z, beta=2.0))
         Parts(total=Array(3., dtype=float32), distortion=..., rate=...)
 
-    Source: Higgins et al., ICLR 2017, equation 4, for a Gaussian decoder.
+    Source: Higgins et al., ICLR 2017, equation 4, for a Gaussian decoder; the relation
+    of the gradients is equation 5 of Kim and Lee, Beta-Sigma VAE.
     """
     where = "jaxvision.losses.beta_vae_loss"
     _checks.not_negative(where, "beta", beta)
@@ -159,6 +160,10 @@ def elbo(
         >>> x, z = jnp.ones((1, 2)), jnp.zeros((1, 2))
         >>> print(f"{elbo(x, 0 * x, z, z)[0]:.4f}")
         -2.8379
+
+    Source: Kingma and Welling, ICLR 2014, equation 3, by one draw; with the best
+    variance as Kim and Lee, Beta-Sigma VAE, judge every model, those trained with a
+    constant one too.
     """
     where = "jaxvision.losses.elbo"
     if isinstance(variance, str):

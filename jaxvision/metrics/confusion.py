@@ -116,6 +116,8 @@ def dice(matrix: Int[Values, "k k"], *, empty: float = np.nan) -> Float[Array, "
         >>> import jax.numpy as jnp
         >>> dice(jnp.array([[3, 1], [0, 4]])).round(4).tolist()
         [0.8571, 0.8889]
+
+    Source: Dice, Ecology 26 (1945), over the pixels or samples of a class.
     """
     true, false, missed = _parts("dice", matrix)
     return _share(2 * true, 2 * true + false + missed, empty)
@@ -130,6 +132,8 @@ def iou(matrix: Int[Values, "k k"], *, empty: float = np.nan) -> Float[Array, " 
         >>> import jax.numpy as jnp
         >>> iou(jnp.array([[3, 1], [0, 4]])).tolist()
         [0.75, 0.8]
+
+    Source: Jaccard, New Phytologist 11 (1912).
     """
     true, false, missed = _parts("iou", matrix)
     return _share(true, true + false + missed, empty)

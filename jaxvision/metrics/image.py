@@ -35,6 +35,9 @@ def psnr(
         >>> import jax.numpy as jnp
         >>> float(psnr(jnp.zeros((2, 2, 1)), jnp.full((2, 2, 1), 0.1)).round(3))
         20.0
+
+    Source: Wang et al., IEEE Transactions on Image Processing 13 (2004), which compares
+    it with `ssim`.
     """
     x, y = _pair("jaxvision.metrics.psnr", x, y, maximum, 1)
     error = jnp.mean((x - y) ** 2, axis=(-3, -2, -1))

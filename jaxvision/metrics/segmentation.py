@@ -40,6 +40,9 @@ def overlap_per_image(
         >>> predicted, true = jnp.array([[0, 1, 1, 0]]), jnp.array([[0, 1, 0, 0]])
         >>> overlap_per_image(predicted, true, 2).round(4).tolist()
         [[0.8, 0.6667]]
+
+    Source: `dice` and `iou` for each image, as Zhang et al., LungSSFNet, ICPR 2024,
+    report lesions; means over images are `mean_over_images`.
     """
     where = "jaxvision.metrics.overlap_per_image"
     if kind not in OVERLAPS:
@@ -71,6 +74,9 @@ def mean_over_images(
         >>> labels = jnp.array([[0, 1], [0, 0]])
         >>> mean_over_images(values, labels).round(4).tolist()
         [0.9, 0.5]
+
+    Source: Zhang et al., LungSSFNet, ICPR 2024: a lesion is averaged over the
+    images of its label.
     """
     where = "jaxvision.metrics.mean_over_images"
     overlaps = _checks.floating(where, "overlaps", overlaps)
@@ -108,6 +114,9 @@ def majority_label(
         >>> import jax.numpy as jnp
         >>> majority_label(jnp.array([[0, 0, 0, 2], [0, 0, 0, 0]]), 3).tolist()
         [2, 0]
+
+    Source: ours for the decision that Zhang et al., LungSSFNet, ICPR 2024, report for
+    an image and do not define: the most frequent lesion, none where no pixel is one.
     """
     where = "jaxvision.metrics.majority_label"
     predictions, _ = _pair(where, predictions, predictions, num_classes)
