@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from rich.table import Table
 
 from jaxcore.training import Interrupted, NonFiniteError, StorageError
 from jaxvision import data, registry, runs
+from jaxvision._words import in_options, of_parser
 from jaxvision.layers import count_parameters
 from jaxvision.starts import check_arrays
 from jaxvision.system import System
@@ -35,6 +37,9 @@ from jaxvision.system import System
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 DESCRIPTION = "Networks for images, their losses and recipes."
 WIDTH = 400  # tables are as wide as their content where no terminal limits them
+
+Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class List:
 class Info:
     """Show sizes, options, presets and the paper's figures of a system."""
 
-    name: tyro.conf.Positional[str]
+    name: Name
     """Name of the system."""
 
 
@@ -54,7 +59,7 @@ class Info:
 class Train:
     """Train a system on your data; the same command goes on with a stopped run."""
 
-    name: tyro.conf.Positional[str]
+    name: Name
     """Name of the system."""
     data: Path
     """Folder or file with the training data."""
@@ -67,11 +72,12 @@ class Train:
     weights: Path | None = None
     """File of weights to start from, safetensors or npz."""
     source: Literal["jaxvision", "torchvision", "timm"] = "jaxvision"
-    """Whose names the weights have."""
+    """Whose names the weights have; with --weights."""
     partial: bool = False
-    """Take what fits of the weights, and name the rest."""
+    """Take what fits of the weights, if anything does, and name the rest."""
     steps: int | None = None
-    """Steps in all; default those of the recipe for as many images as there are."""
+    """Steps in all; default those of the recipe for as many images as there are. With
+    more than before a finished run goes on, with fewer it is refused."""
     seed: int = 0
     """Of parameters, order and noise."""
     split: Literal["train", "test", "all"] | None = None
@@ -79,7 +85,7 @@ class Train:
     holdout: float = 0.0
     """Share of the images to evaluate on instead of training."""
     evaluate_every: int | None = None
-    """Steps between evaluations; default at the end."""
+    """Steps between evaluations of what is held out; default at the end."""
     checkpoint_every: int = 1000
     """Steps between checkpoints."""
     devices: int | None = None
@@ -102,7 +108,7 @@ class Train:
 class Evaluate:
     """Print the metrics of a finished run on your data."""
 
-    run: tyro.conf.Positional[Path]
+    run: Folder
     """Folder of the run."""
     data: Path
     """Folder or file with the data."""
@@ -122,7 +128,7 @@ class Evaluate:
 class Export:
     """Write the network of a finished run as StableHLO."""
 
-    run: tyro.conf.Positional[Path]
+    run: Folder
     """Folder of the run."""
     out: Path | None = None
     """File to write; default model.stablehlo in the folder."""
@@ -171,7 +177,7 @@ def _main(argv: list[str]) -> int:
     except SystemExit as end:
         if not end.code:
             return OK
-        _complain(f"error: {_what(errors.getvalue())}; see jaxvision --help")
+        _complain(f"error: {of_parser(errors.getvalue())}; see jaxvision --help")
         return BAD_INPUT
     commands: dict[type, Callable[[Any], int]] = {
         List: lambda _: _list(),
@@ -183,26 +189,17 @@ def _main(argv: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)  # one line for each file
-            warnings.showwarning = _warn
+            warnings.showwarning = partial(_warn, command)
             return commands[type(command)](command)
     except Interrupted as end:
         _complain(str(end))
         return int(end.code or 0)
     except (NonFiniteError, StorageError) as error:
-        _complain(f"error: {error}")
+        _complain(f"error: {_said(command, error)}")
         return FAILED
     except (ValueError, TypeError, OSError) as error:
-        _complain(f"error: {error}")
+        _complain(f"error: {_said(command, error)}")
         return BAD_INPUT
-
-
-def _what(text: str) -> str:
-    """Returns what a boxed message says after its title, on one line."""
-    lines = [line.strip("│╭╮╰╯─- ") for line in text.splitlines()]
-    while lines[1:] and not lines[1]:  # without a box a rule follows the title
-        del lines[1]
-    end = lines.index("", 1) if "" in lines[1:] else len(lines)
-    return " ".join(lines[1:end]).rstrip(".") or "no such arguments"
 
 
 def _list() -> int:
@@ -251,7 +248,7 @@ def _figure(system: System, name: str) -> str:
 def _train(command: Train) -> int:
     where = "jaxvision train"
     system = registry.find(where, command.name)
-    runs.check_holdout(where, command.holdout)
+    runs.check_holdout("jaxvision.runs.train", command.holdout)
     recipe = registry.recipe(command.name, preset=command.preset)
     changes = _changes(where, command.set)
     recipe = runs.configured(recipe, changes, where)
@@ -387,8 +384,14 @@ def _changes(where: str, texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    _complain(f"warning: {message}")
+def _said(command: Any, message: Any) -> str:
+    """Returns what an error or warning says, in the words of a command."""
+    names = [field.name for field in fields(command)]
+    return in_options(str(message), type(command).__name__.lower(), names)
+
+
+def _warn(command: Any, message: Warning | str, *_: Any, **__: Any) -> None:
+    _complain(f"warning: {_said(command, message)}")
 
 
 def _forward(

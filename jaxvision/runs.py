@@ -1,8 +1,8 @@
 """Runs of recipes in folders: what `jaxvision train`, `evaluate` and `export` do.
 
-A folder of a run holds `recipe.json` (what is trained), the checkpoints and the log of
-`jaxcore.training.fit`, and at the end `state.safetensors`; `ema.safetensors` besides
-where an average of the parameters was kept.
+A folder of a run holds `recipe.json` (what is trained, on what), the checkpoints and
+the log of `jaxcore.training.fit`, and at the end `state.safetensors`; `ema.safetensors`
+besides where an average of the parameters was kept.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ from safetensors.numpy import save_file
 
 from jaxcore.training import ArrayBatches, Batches, Checkpoint, Log, Result, fit
 from jaxcore.training.ema import Ema
-from jaxvision import registry
+from jaxvision import _claims, registry
+from jaxvision._claims import CHECKPOINTS, RECIPE
+from jaxvision._claims import RunError as RunError
+from jaxvision.layers._checks import positive
 from jaxvision.starts import check_arrays, divided, holds_network, network_of, start
 
 
-RECIPE, STATE, EMA = "recipe.json", "state.safetensors", "ema.safetensors"
+STATE, EMA = "state.safetensors", "ema.safetensors"
 MODEL = "model.stablehlo"
-FORMAT = 1
-
-
-class RunError(ValueError):
-    """A folder does not hold the run that is asked for; the message says why."""
 
 
 class Run(NamedTuple):
@@ -88,8 +86,10 @@ def train(
     Args:
         recipe: see `jaxvision.recipe`.
         arrays: with equal first axes, as the recipe's task takes them.
-        folder: of the run; what it holds must be of this recipe.
-        steps: in all; default those of the recipe.
+        folder: of the run; what it holds must be of this recipe and these arrays. A
+            start that fails, because of an argument say, leaves nothing in it.
+        steps: in all; default those of the recipe. With more than before a finished
+            run goes on, with fewer it is refused.
         seed: of parameters, order and noise, and of what is held out.
         holdout: share of the rows that are evaluated and not trained on.
         checkpoint_every, evaluate_every: steps; evaluations by default at the end.
@@ -103,44 +103,48 @@ def train(
             missing, or do not fit; or arrays that the recipe does not take, such as
             labels out of range.
         TypeError: labels that are no integers.
-        RunError: the folder holds another run.
+        RunError: the folder is a file, or holds another run, of other arrays or with
+            other options: what differs is named.
     """
     where, folder = "jaxvision.runs.train", Path(folder)
+    last = recipe.config.steps if steps is None else steps
+    positive(where, steps=last)
+    if evaluate_every is not None:
+        positive(where, evaluate_every=evaluate_every)
+    _claims.check_seed(where, seed)
     check_holdout(where, holdout)
     check_arrays(f"{where}({recipe.name!r})", recipe, arrays)
     key = jax.random.key(seed)
-    description = {
-        "format": FORMAT,
-        "system": recipe.name,
-        "preset": recipe.preset,
-        "config": _plain(recipe.config),
-        "seed": seed,
-        "holdout": holdout,
-    }
+    others: dict[str, Any] = {"seed": seed, "holdout": holdout}
     if weights is not None:
-        description["weights"] = {"path": str(weights), "source": source}
-    _check_claim(folder, description)
+        others["weights"] = {"path": str(weights), "source": source}
+    description = _claims.describe(recipe, arrays, options, **others)
+    _claims.check(where, folder, description)
     state = start(recipe, weights, key=key, source=source, partial=partial)
     batches, held_out = _batches(where, recipe, state, arrays, holdout, seed)
-    _claim(folder, description)
-    last = recipe.config.steps if steps is None else steps
     evaluation: dict[str, Any] = {}
     if held_out is not None:
         evaluation = {
-            "evaluate_every": evaluate_every or last,
+            "evaluate_every": last if evaluate_every is None else evaluate_every,
             "evaluate_on": held_out,
         }
-    result = fit(
-        recipe.task(),
-        batches,
-        last,
-        key=key,
-        state=state,
-        checkpoint=Checkpoint(folder / "checkpoints", every=checkpoint_every),
-        log=Log(folder, bar=progress),
-        **evaluation,
-        **options,
-    )
+    elif evaluate_every is not None:
+        raise ValueError(
+            f"{where}: `evaluate_every` must be left out where `holdout` is 0, which "
+            f"leaves nothing to evaluate, got {evaluate_every}"
+        )
+    with _claims.claimed(folder, description):
+        result = fit(
+            recipe.task(),
+            batches,
+            last,
+            key=key,
+            state=state,
+            checkpoint=Checkpoint(folder / CHECKPOINTS, every=checkpoint_every),
+            log=Log(folder, bar=progress),
+            **evaluation,
+            **options,
+        )
     _save(folder / STATE, result.state, result.step)
     if result.ema is not None:
         given = options["ema"]
@@ -176,6 +180,11 @@ def _batches(
         )
     batches: Any = ArrayBatches(shown, batch_size, seed=seed, last="drop")
     if not held:
+        if holdout:
+            raise ValueError(
+                f"{where}: `holdout` must leave rows to evaluate, or be 0, got "
+                f"{holdout!r} of {rows} rows"
+            )
         return batches, None
     held_out: Any = ArrayBatches(
         hidden, min(batch_size, held), shuffle=False, last="pad"
@@ -249,9 +258,12 @@ def evaluate(
     Raises:
         RunError: the task has nothing to evaluate, or `batch_size` is given where the
             system has batches of its own.
-        ValueError, TypeError: arrays that the recipe does not take.
+        ValueError, TypeError: a batch size that is no positive integer, or arrays that
+            the recipe does not take.
     """
     where, name = "jaxvision.runs.evaluate", run.recipe.name
+    if batch_size is not None:
+        positive(where, batch_size=batch_size)
     check_arrays(f"{where}({name!r})", run.recipe, arrays)
     task = run.recipe.task()
     if task.evaluate is None:
@@ -269,7 +281,8 @@ def evaluate(
         _, batches = system.batches(run.recipe.config, arrays, run.seed)
     else:
         count = len(next(iter(arrays.values())))
-        size = min(batch_size or run.recipe.config.batch_size, count)
+        size = run.recipe.config.batch_size if batch_size is None else batch_size
+        size = min(size, count)
         batches = ArrayBatches(dict(arrays), size, shuffle=False, last="pad")
     step, rows = jax.jit(task.evaluate), 0.0
     sums: dict[str, Any] = {}
@@ -396,47 +409,6 @@ def _replaced(config: Any, changes: Mapping[str, Any], where: str) -> Any:
             )
         values[name] = value
     return dataclasses.replace(config, **values)
-
-
-def _plain(config: Any) -> Any:
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def _check_claim(folder: Path, description: dict[str, Any]) -> None:
-    """Raises RunError for a folder that holds another run."""
-    path = folder / RECIPE
-    if not path.is_file():
-        return
-    try:
-        before = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise RunError(f"jaxvision.runs.train: cannot read {path}: {error}") from error
-    apart = _differences(before, description)
-    if apart:
-        raise RunError(
-            f"jaxvision.runs.train: {folder} must be new or hold this run, got one "
-            f"that differs in {', '.join(apart)}"
-        )
-
-
-def _claim(folder: Path, description: dict[str, Any]) -> None:
-    """Writes what a folder is for, unless it is for that already."""
-    if not (folder / RECIPE).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(description, indent=2) + "\n"
-        (folder / RECIPE).write_text(text, encoding="utf-8")
-
-
-def _differences(a: Any, b: Any, name: str = "") -> list[str]:
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        return [] if a == b else [f"{name} ({a!r}, now {b!r})"]
-    return [
-        found
-        for key in sorted(a.keys() | b.keys())
-        for found in _differences(
-            a.get(key), b.get(key), f"{name}.{key}" if name else key
-        )
-    ]
 
 
 def _named(tree: Any) -> dict[str, Any]:

@@ -68,6 +68,11 @@ def start(
                 "got none; give one (--weights FILE --source torchvision), or take a "
                 "recipe that begins from scratch"
             )
+        if source != "jaxvision" or partial:
+            said = "`partial`" if partial else f"`source` {source!r}"
+            raise ValueError(
+                f"{where}: `weights` must be a file where there is {said}, got none"
+            )
         return None
     if pretrained is False:
         raise ValueError(

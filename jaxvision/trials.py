@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcore.training import ArrayBatches, fit
 from jaxvision import registry, runs
+from jaxvision._claims import check_seed
 from jaxvision.starts import check_arrays, divided, start
 
 
@@ -54,6 +55,7 @@ def trials(
     where = "jaxvision.trials"
     if count < 1:
         raise ValueError(f"{where}: `count` must be a positive integer, got {count}")
+    check_seed(where, seed)
     runs.check_holdout(where, holdout)
     check_arrays(f"{where}({recipe.name!r})", recipe, arrays)
     system = registry.find(where, recipe.name)

@@ -36,6 +36,8 @@ class LungSSFRecipe(Epochs):
     Attributes:
         network: sizes of the network.
         image_size: side to which the reader of folders brings images.
+        mask_values: value in the masks of each label, in their order, (0, 255) for two;
+            empty: values are labels, with one map of logits all but 0 the label 1.
         learning_rate: of the first epoch; later ones have
             `learning_rate (1 - epoch / epochs)^power`.
         power: see there; nnU-Net's.
@@ -53,6 +55,7 @@ class LungSSFRecipe(Epochs):
 
     network: LungSSFOptions = field(default_factory=LungSSFOptions)
     image_size: int = 512
+    mask_values: tuple[int, ...] = ()
     learning_rate: float = 0.01
     power: float = 0.9
     momentum: float = 0.99
@@ -78,6 +81,13 @@ class LungSSFRecipe(Epochs):
                 f"{OWNER}: `image_size` must be at least {2 * divisor}, so that the "
                 "deepest stage has more than one position to normalize over, got "
                 f"{self.image_size}"
+            )
+        given = self.mask_values
+        whole = all(type(v) is int and v >= 0 for v in given)
+        if given and not (whole and len(set(given)) == len(given) == self.num_labels):
+            raise ValueError(
+                f"{OWNER}: `mask_values` must be {self.num_labels} different integers, "
+                f"not negative, one per label, got {given}"
             )
         _checks.positive(OWNER, "learning_rate", self.learning_rate)
         _checks.fraction(OWNER, "momentum", self.momentum)
@@ -272,7 +282,8 @@ def read(
 ) -> dict[str, np.ndarray]:
     """Returns images and labels of a folder with `images` and `masks`.
 
-    For one map of logits, every value of a mask but 0 is foreground.
+    Values of the masks stand for labels as `config.mask_values` says. Without, for one
+    map of logits, every value but 0 is foreground.
     """
     refuse_split(OWNER, folder, split)
     classes = config.network.num_classes
@@ -280,6 +291,7 @@ def read(
         folder,
         config.image_size,
         channels=config.network.in_channels if config.network.in_channels == 3 else 1,
+        values={value: k for k, value in enumerate(config.mask_values)} or None,
         num_classes=classes if classes > 1 else None,
         damaged=damaged,
     )

@@ -88,7 +88,8 @@ def load_weights(
         model: changed in place, once everything is checked.
         path: of the file: safetensors, or npz where its name ends so.
         source: whose names the file has: `"jaxvision"`, `"torchvision"` or `"timm"`.
-        partial: set what fits and report the rest, instead of raising.
+        partial: set what fits, which must be something, and report the rest, instead of
+            raising.
         leave: beginnings of names of the network that keep their values whatever the
             file has, `("head",)` for another number of classes.
         resize_positions: the positions of a `layers.ViT` may be of another grid, they
@@ -118,7 +119,8 @@ def load_weights(
     try:
         state = _read(path)
     except (OSError, SafetensorError, ValueError) as error:
-        raise ValueError(f"{where}: cannot read {path}: {error}") from error
+        hint = _hint(path) if isinstance(error, SafetensorError) else ""
+        raise ValueError(f"{where}: cannot read {path}: {error}{hint}") from error
     where = f"{where}({str(path)!r})"
     return _set(where, model, state, source, partial, leave, resize_positions)
 
@@ -127,6 +129,19 @@ def _read(path: Path) -> Mapping[str, Any]:
     if path.suffix != ".npz":
         return load_file(path)
     return read_arrays(path)[0]
+
+
+def _hint(path: Path) -> str:
+    """Returns what to do with a file that does not seem to be one of safetensors."""
+    with path.open("rb") as file:
+        packed = file.read(2) in (b"PK", b"\x80\x02")  # as PyTorch writes
+    if path.suffix == ".safetensors" and not packed:
+        return ""
+    return (
+        "; files of weights are safetensors, or npz where the name ends so, and "
+        "nothing is unpickled: load a .pth or .pt in PyTorch, and give its state_dict "
+        "to jaxvision.set_weights or to safetensors.torch.save_file"
+    )
 
 
 def set_weights(
@@ -193,8 +208,22 @@ def _set(
     found = Loaded(*map(tuple, (values, missing, unexpected, mismatched, resized)))
     if not (partial or found.complete):
         raise ValueError(_complaint(where, found))
+    lacking = missing + mismatched
+    if lacking and not values:
+        raise ValueError(
+            f"{where}: partial=True must find arrays that fit, got none for "
+            f"{_few(lacking)}; those given are {_few(list(given))}, with the names of "
+            f"`source`, {source!r}"
+        )
     _update(model, values)
     return found
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    left = len(names) - most
+    return (", ".join(names[:most]) or "none") + (
+        f" and {left} more" if left > 0 else ""
+    )
 
 
 def _other_grid(given: tuple[int, ...], ours: tuple[int, ...]) -> bool:
@@ -238,7 +267,7 @@ def _complaint(where: str, found: Loaded) -> str:
     ]
     return (
         f"{where}: the arrays must be those of the network; {'; '.join(parts)}. "
-        "partial=True sets what fits, leave=(...) keeps parts as they are"
+        "partial=True sets what fits; in Python leave=(...) keeps parts as they are"
     )
 
 

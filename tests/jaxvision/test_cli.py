@@ -50,7 +50,8 @@ def test_operations_are_counted():
     ("arguments", "message"),
     [
         (["info", "beta_sigma"], "error: jaxvision info: `name` must be one of .*did "),
-        (["info"], "error: Missing from jaxvision info: .*; see jaxvision --help"),
+        (["info"], "error: Missing from jaxvision info: NAME .*; see jaxvision --help"),
+        (["train", "x", "--dta", "y"], "error: .* --data PATH .*; --out PATH .*--dta"),
         (["solve"], "error: .*solve.*; see jaxvision --help"),
         ([], "error: .*; see jaxvision --help"),
     ],

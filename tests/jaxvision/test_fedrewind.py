@@ -278,11 +278,11 @@ def test_runs_by_the_command_line(tmp_path, capsys):
     for more, message in (
         (
             [*other, "--holdout", "0.5"],
-            "`holdout` must be 0 for 'fed",
+            "`--holdout` must be 0 for 'fed",
         ),
         (
             ["evaluate", str(tmp_path / "run"), *where, "--batch-size", "3"],
-            "`batch_size` must be left alone for 'fedrewind'",
+            "`--batch-size` must be left alone for 'fedrewind'",
         ),
         (
             [*other, "--weights", str(tmp_path / "a.npz")],

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxvision
-from jaxvision import cli, runs, starts, trials
+from jaxvision import cli, data, runs, starts, trials
 from jaxvision.models import LungSSFOptions
+from jaxvision.recipes import lung_ssfnet
 
 
 LUNG = LungSSFOptions(1, 1, (8, 16), 0, 0)
@@ -119,3 +121,34 @@ def test_the_command_line_names_the_folder(tmp_path, capsys):
     assert cli.main([*command, "--preset", "digits_hinge"]) == 2
     err = capsys.readouterr().err
     assert f"train --data {path}: `label` must be from 0 to 9, got values from 9" in err
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_values_of_masks(tmp_path, classes):
+    """Black and white masks, by `--set mask_values=[0,255]`."""
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:5] = 255
+    for name, pixels in (("images", mask // 2), ("masks", mask)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
+
+    def read(**changes):
+        changes = {"network.num_classes": classes, **changes}
+        changed = runs.configured(recipe("lung_ssfnet"), changes, "test")
+        return lung_ssfnet.read(changed.config, tmp_path)["label"]
+
+    label = read(mask_values=[0, 255])
+    np.testing.assert_array_equal(label, mask[None] // 255)
+    with pytest.raises(data.DataError, match=r"values among \[0, 7\], got \[255\]"):
+        read(mask_values=[0, 7])
+    if classes == 1:  # every value but 0 is foreground
+        np.testing.assert_array_equal(read(), label)
+    else:
+        with pytest.raises(data.DataError, match="labels from 0 to 1, got 255; say"):
+            read()
+
+
+@pytest.mark.parametrize("values", [(0,), (1, 1), (0, -1), (0, 255.0), (0, 1, 2)])
+def test_values_of_masks_are_checked(values):
+    with pytest.raises(ValueError, match="`mask_values` must be 2 different integers"):
+        recipe("lung_ssfnet").replace(mask_values=values)

@@ -366,7 +366,7 @@ def test_folders_that_do_not_fit(folder, weights_file, tmp_path, capsys):
     assert "unripe must hold images, got none" in error(empty)
     (empty / "unripe").rmdir()
     assert "must hold the folders unripe, ripe, overripe_ok, over" in error(empty)
-    assert "`weights` must be a file for a recipe with pretrained=True" in error(folder)
+    assert "`--weights` must be a file for a recipe with pretrained" in error(folder)
     assert "must be a file of safetensors or npz, got nowhere" in error(
         folder, "--weights", "nowhere"
     )

@@ -264,6 +264,37 @@ def test_refuses(model, tmp_path):
         weights.set_weights(linear, {}, source="timm")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("w.pth", b"PK\x03\x04 and so on"),
+        ("w.safetensors", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."),
+        ("w.h5", b"\x89HDF\r\n\x1a\n and so on"),
+    ],
+)
+def test_other_kinds_of_files_are_not_read(model, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    match = f"cannot read .*{name}: .*; files of weights are safetensors, or npz .*pth"
+    with pytest.raises(ValueError, match=match):
+        jaxvision.load_weights(model, tmp_path / name)
+
+
+def test_a_part_that_is_nothing_is_refused(model, tmp_path):
+    state = weights.to_foreign(model, "torchvision")
+    before = dict(weights.named_arrays(model))
+    match = (
+        r"^jaxvision.load_weights\('.*'\): partial=True must find arrays that fit, got "
+        r"none for \w[\w.]+, [\w.]+, [\w.]+ and \d+ more; those given are bn1.bias, "
+    )
+    path = tmp_path / "w.safetensors"
+    save_file({k: np.array(v, order="C") for k, v in state.items()}, path)
+    with pytest.raises(ValueError, match=match):
+        jaxvision.load_weights(model, path, partial=True)
+    with pytest.raises(ValueError, match=r"none for .*; those given are none, "):
+        weights.set_weights(model, {}, partial=True)
+    jax.tree.map(np.testing.assert_array_equal, before, weights.named_arrays(model))
+
+
 def test_rules_cover_the_networks(monkeypatch):
     """An array that no rule translates is an error, not a guess."""
     model = abstract("vit_timm")
