@@ -122,7 +122,7 @@ def claimed(folder: Path, description: Mapping[str, Any]) -> Iterator[None]:
         yield
     except BaseException:
         if made and not (folder / CHECKPOINTS).exists():
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process may have been here
             with contextlib.suppress(OSError):  # others may have put files there
                 for new in made[1:]:
                     new.rmdir()

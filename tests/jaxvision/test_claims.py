@@ -159,6 +159,17 @@ def test_a_failed_start_keeps_what_was_there(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "runs" / "a").iterdir()] == ["notes.txt"]
 
 
+def test_several_processes_may_take_it_back(tmp_path, monkeypatch):
+    def fit(*_, **__):
+        (tmp_path / "run" / "recipe.json").unlink()
+        raise ValueError("enough")
+
+    monkeypatch.setattr(runs, "fit", fit)
+    with pytest.raises(ValueError, match="enough"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_interrupted_run_keeps_its_folder(tmp_path, monkeypatch):
     def fit(*_, checkpoint, **__):
         checkpoint.folder.mkdir()

@@ -124,7 +124,7 @@ def test_the_command_line_names_the_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_values_of_masks(tmp_path, classes):
+def test_values_of_masks(tmp_path, capsys, classes):
     """Black and white masks, by `--set mask_values=[0,255]`."""
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5] = 255
@@ -146,6 +146,10 @@ def test_values_of_masks(tmp_path, classes):
     else:
         with pytest.raises(data.DataError, match="labels from 0 to 1, got 255; say"):
             read()
+        paths = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
+        more = ["--preset", "small", "--set", "network.num_classes=2"]
+        assert cli.main(["train", "lung_ssfnet", *paths, *more]) == 2
+        assert "stand for with --set mask_values=[0,255]\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("values", [(0,), (1, 1), (0, -1), (0, 255.0), (0, 1, 2)])
