@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import operator
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,40 @@ def describe(
             "config": dataclasses.asdict(recipe.config),
             **others,
             **kept,
-            "data": {name: _digest(array) for name, array in arrays.items()},
+            "data": digests(arrays),
         }
     )
+
+
+def digests(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns type and shape of each array, and a digest of its values."""
+    return {name: _digest(array) for name, array in arrays.items()}
+
+
+def check_data(
+    where: str, name: str, before: Mapping[str, Any] | None, arrays: Mapping[str, Any]
+) -> None:
+    """Raises RunError for arrays that are not those that a system was trained on.
+
+    Args:
+        where: what errors begin with.
+        name: of the system.
+        before: `digests` of the arrays of the training; None, of runs of before, warns.
+        arrays: those there are.
+    """
+    if before is None:
+        warnings.warn(
+            f"{where}: the run does not say what {name!r} was trained on; the figures "
+            "are of its nodes if `arrays` are the same",
+            stacklevel=3,
+        )
+        return
+    if apart := _data_differences(before, digests(arrays)):
+        raise RunError(
+            f"{where}: `arrays` must be those that {name!r} was trained on, whose rows "
+            "its recipe deals to nodes and holds out there; others belong to no node. "
+            f"Got ones that differ in {', '.join(apart)}"
+        )
 
 
 def check(where: str, folder: Path, description: Mapping[str, Any]) -> None:

@@ -35,12 +35,16 @@ MODEL = "model.stablehlo"
 
 
 class Run(NamedTuple):
-    """A finished run: its recipe, its state, the steps it took, its seed."""
+    """A finished run: its recipe, its state, the steps it took, its seed, its data.
+
+    Of the data, what `recipe.json` says: a digest of each array; None if it does not.
+    """
 
     recipe: registry.Recipe
     state: Any
     step: int
     seed: int = 0
+    data: Mapping[str, Any] | None = None
 
 
 def configured(
@@ -114,6 +118,9 @@ def train(
     _claims.check_seed(where, seed)
     check_holdout(where, holdout)
     check_arrays(f"{where}({recipe.name!r})", recipe, arrays)
+    system = registry.find(where, recipe.name)
+    if system.check_options is not None:
+        system.check_options(where, recipe.config, options)
     key = jax.random.key(seed)
     others: dict[str, Any] = {"seed": seed, "holdout": holdout}
     if weights is not None:
@@ -243,7 +250,7 @@ def load(folder: str | Path, *, ema: bool = False) -> Run:
         )
     leaves = [jnp.asarray(arrays[name], leaf.dtype) for name, leaf in wanted.items()]
     state = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-    return Run(recipe, state, step, seed)
+    return Run(recipe, state, step, seed, description.get("data"))
 
 
 def evaluate(
@@ -253,11 +260,12 @@ def evaluate(
 
     What the system computes from such means, as recall of a class, comes after them.
     Numbers, and lists where a metric is an array. A system with batches of its own is
-    evaluated on the part that these hold out.
+    evaluated on the part that these hold out of the data of its training; a warning
+    says where a run does not know which these were.
 
     Raises:
-        RunError: the task has nothing to evaluate, or `batch_size` is given where the
-            system has batches of its own.
+        RunError: the task has nothing to evaluate; or, where the system has batches of
+            its own, `batch_size` is given or the data are not those of the training.
         ValueError, TypeError: a batch size that is no positive integer, or arrays that
             the recipe does not take.
     """
@@ -278,6 +286,7 @@ def evaluate(
                 f"{where}: `batch_size` must be left alone for {name!r}, whose batches "
                 f"are its own, got {batch_size}"
             )
+        _claims.check_data(where, name, run.data, arrays)
         _, batches = system.batches(run.recipe.config, arrays, run.seed)
     else:
         count = len(next(iter(arrays.values())))

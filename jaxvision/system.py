@@ -61,6 +61,8 @@ class System:
         check: `(where, recipe, arrays)`, raises ValueError or TypeError, with `where`
             before it, for arrays that the recipe does not take; called before anything
             is compiled.
+        check_options: `(where, recipe, options)`, raises ValueError so for options of
+            `jaxcore.training.fit` that a step cannot carry out; called then too.
         prepare: `(recipe, state, arrays) -> arrays` before rows are held out, `state`
             that of the start, or None without weights.
         divide: `(recipe, state, arrays, holdout, seed) -> (shown, hidden)`, arrays to
@@ -88,6 +90,7 @@ class System:
     apply: Callable[..., Any] | None = None
     load: Callable[..., weights.Loaded] = weights.load_weights
     check: Callable[[str, Any, Arrays], None] | None = None
+    check_options: Callable[[str, Any, Mapping[str, Any]], None] | None = None
     prepare: Callable[[Any, Any, Arrays], Arrays] | None = None
     divide: Callable[..., tuple[Arrays, Arrays]] = random_rows
     summarize: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -214,6 +214,40 @@ def check(where: str, config: FedRewindRecipe, arrays: Arrays) -> None:
     check_labels(where, arrays, config.network.num_classes)
 
 
+def check_options(
+    where: str, config: FedRewindRecipe, options: Mapping[str, Any]
+) -> None:
+    """Raises ValueError for options of the engine that a round cannot carry out.
+
+    Args:
+        where: what errors begin with.
+        config: says how many nodes are trained.
+        options: of `jaxcore.training.fit`.
+    """
+    for name, default in (("precision", "float32"), ("accumulate", 1), ("ema", None)):
+        value = options.get(name, default)
+        if value != default:
+            raise ValueError(
+                f"{where}: `{name}` must be left alone for 'fedrewind', whose step is "
+                f"a round of all nodes and not one gradient of one model, got {value!r}"
+            )
+    parallel, devices = options.get("parallel", "none"), options.get("devices")
+    if parallel == "pmap":
+        raise ValueError(
+            f"{where}: `parallel` must be 'none' or 'sharded' for 'fedrewind', which "
+            "splits the nodes over the devices, got 'pmap'"
+        )
+    if parallel != "sharded":
+        return
+    count = jax.device_count() if devices is None else devices
+    count = len(count) if isinstance(count, Sequence) else count
+    if count > 0 and config.num_models % count:
+        raise ValueError(
+            f"{where}: `devices` must divide the number of nodes that are trained, "
+            f"{config.num_models}, got {count}"
+        )
+
+
 def learner(config: FedRewindRecipe) -> Learner:
     """Returns how a model is trained at a node: cross-entropy, SGD."""
     graph, _, _ = split(nnx.eval_shape(partial(_build, config), jax.random.key(0)))
@@ -380,6 +414,7 @@ SYSTEM = System(
     summarize=summarize,
     splits=("all", "all"),
     check=check,
+    check_options=check_options,
     batches=lambda config, arrays, seed: nodes(config, arrays, seed).batches(),
     paper_figures={
         "CIFAR-10, 10 nodes, FA of the ring in percent": "55.57; without rewind 45.81",

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 import jaxvision
 from jaxcore.training import fit
-from jaxvision import cli, data, layers, runs, weights
+from jaxvision import _claims, cli, data, layers, runs, weights
 from jaxvision.models import FedRewindClassifier, FedRewindOptions
 from jaxvision.recipes import fedrewind
 
@@ -274,6 +274,7 @@ def test_runs_by_the_command_line(tmp_path, capsys):
         found
     )
     assert found["scored"] == "after_exchange"
+    np.savez(tmp_path / "b.npz", **{k: a[:150] for k, a in arrays.items()})
     other = [str(tmp_path / "b") if x == str(tmp_path / "run") else x for x in command]
     for more, message in (
         (
@@ -289,10 +290,52 @@ def test_runs_by_the_command_line(tmp_path, capsys):
             "name the file in its recipe, weights='FILE' in Python and --set weights=",
         ),
         (["export", str(tmp_path / "run")], "must have one network, with `params`"),
+        (
+            ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "b.npz")],
+            "evaluate: `--data` must be those that 'fedrewind' was trained on",
+        ),
+        ([*other, "--ema", "0.9"], "train: `--ema` must be left alone for 'fedrewind'"),
     ):
         assert cli.main(more) == 2
         assert message in capsys.readouterr().err
     assert runs.load(tmp_path / "run").seed == 4
+
+
+def test_other_data_are_not_dealt_anew():
+    """A fresh partition would give a node rows that it has never had to do with."""
+    arrays = {name: array[:200] for name, array in digits().items()}
+    run = runs.Run(recipe(num_nodes=3), None, 2, 0, _claims.digests(arrays))
+    more = {name: np.concatenate([a, a[:9]]) for name, a in arrays.items()}
+    for other, apart in (
+        ({**arrays, "image": arrays["image"][::-1]}, r"`data.image` \(other values\)$"),
+        (more, r"`data.image` \(float32\[200, 8, 8, 1\], now float32\[209,.*label"),
+    ):
+        where = r"^jaxvision.runs.evaluate: `arrays` must be those that 'fedrewind' was"
+        with pytest.raises(runs.RunError, match=f"{where}.* differ in {apart}"):
+            runs.evaluate(run, other)
+    with pytest.warns(UserWarning, match="does not say what 'fedrewind' was trained"):
+        _claims.check_data("here", NAME, None, arrays)
+    _claims.check_data("here", NAME, run.data, {k: +a for k, a in arrays.items()})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "bfloat16"}, "`precision` must be left alone .*, got 'bfloat16"),
+        ({"accumulate": 2}, "`accumulate` must be left alone for .*, got 2"),
+        ({"ema": 0.9}, "`ema` must be left alone for .* one model, got 0.9"),
+        ({"parallel": "pmap"}, "`parallel` must be 'none' or 'sharded' for 'fedr"),
+        ({"parallel": "sharded"}, "`devices` must divide the number .*, 3, got 4"),
+        ({"parallel": "sharded", "devices": 2}, "`devices` must divide .*, 3, got 2"),
+        ({"parallel": "sharded", "devices": [0, 1]}, "`devices` must divide .*got 2"),
+        ({"parallel": "sharded", "devices": 0}, "`devices` must be between 1 and"),
+    ],
+)
+def test_options_of_the_engine(options, message, tmp_path):
+    """Those about one model are refused before anything is made, in words of nodes."""
+    with pytest.raises(ValueError, match=message):
+        runs.train(recipe(num_nodes=3), digits(), tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
