@@ -36,6 +36,7 @@ def rows_with(bounds, growth=1.0):
             "train_bound": bound,
             "mse": {"bs": 0.01, "constant": 0.01 * (1 + growth * beta)}[model],
             "rate": 1.0,
+            "frechet_distance": 2.5,
         }
         for model, row in bounds.items()
         for beta, bound in zip(benchmark.BETAS, row, strict=True)
@@ -87,10 +88,14 @@ def test_tables():
     verdicts = [{"kind": "verdict", **v} for v in benchmark.verdicts(rows)]
     here = {"cpu": "a CPU", "cores": 2, "jax": "1", "python": "3", "date": "today"}
     environment = {**here, "peers": {"scikit-learn": "2"}}
-    results = {"beta_sigma_vae": {"rows": rows + verdicts, "environment": environment}}
+    real = {"kind": "real", "frechet_distance": 0.25}
+    given = [*rows, real, *verdicts]
+    results = {"beta_sigma_vae": {"rows": given, "environment": environment}}
     table = _vision_tables.beta_sigma_vae(results)
     assert "| optimal variance | 1 | 9.0 (9.0 to 9.0) | – | – |" in table
     assert "| constant variance | 0.1 | 4.0 (4.0 to 4.0) | -46.0 (" in table
+    assert "| 2.50 (2.50 to 2.50) |" in table
+    assert "that of the training images is 0.25." in table
     assert table.endswith("a CPU, 2 cores; JAX 1, scikit-learn 2, Python 3; today.")
     claims = _vision_tables.TABLES["beta_sigma_claims"](results)
     assert claims.count("| yes |") == 5
