@@ -297,7 +297,7 @@ def lung_ssfnet(results: Results, part: str) -> str:
     seeds = len(next(iter(groups.values())))
     caption = (
         f"Percent, medians over {seeds} seeds, in brackets the extremes; means over "
-        f"the test images. {'; '.join(result['notes'][:2])}. {_setting(result)}"
+        f"the test images: {'; '.join(result['notes'][:2])}. {_setting(result)}"
     )
     header = ("network", "parameters", "steps", "Dice", "IoU")
     return "\n".join([*_markdown(header, lines), "", caption])
@@ -326,11 +326,9 @@ def _markdown(header: Sequence[str], lines: Sequence[Sequence[Any]]) -> list[str
 
 def _setting(result: Row) -> str:
     here = result["environment"]
-    peers = ", ".join(f"{name} {version}" for name, version in here["peers"].items())
-    return (
-        f"{here['cpu']}, {here['cores']} cores; JAX {here['jax']}, {peers}, Python "
-        f"{here['python']}; {here['date']}."
-    )
+    versions = {"JAX": here["jax"], **here["peers"], "Python": here["python"]}
+    shown = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{here['cpu']}, {here['cores']} cores; {shown}; {here['date']}."
 
 
 TABLES: dict[str, Callable[[Results], str]] = {

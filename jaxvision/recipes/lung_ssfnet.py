@@ -355,7 +355,7 @@ SYSTEM = System(
     paper="Zhang et al., Cystic Adenocarcinoma Segmentation with Multi-frequency "
     "and Multi-scale SimAM Attention, ICPR 2024",
     task="segmentation",
-    status="sizes, blocks and logits (against PyTorch) tested; no figures yet",
+    status="sizes, blocks and logits (against PyTorch) tested; trained on drawn rings",
     options=LungSSFOptions,
     build=LungSSFNet,
     presets=PRESETS,

@@ -105,4 +105,4 @@ def test_table_of_overlaps():
     expected = "| U-Net | 1,234 | 9 | 40.0 (20.0 to 50.0) | 20.0 (10.0 to 25.0) |"
     assert expected in found
     assert "medians over 3 seeds" in found
-    assert "what; sizes. c, 2 cores" in found
+    assert "images: what; sizes. c, 2 cores; JAX 1, Python 3; d." in found
