@@ -261,7 +261,7 @@ def test_another_part_of_published_data_can_be_trained_on(tmp_path, capsys):
     (tmp_path / "t10k-images-idx3-ubyte").touch()
     options = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
     for more, message in (
-        ([], "got none; split='test' is there"),
+        ([], "got none; --split test is there"),
         (["--split", "test"], "t10k-images-idx3-ubyte must be an idx file"),
     ):
         assert cli.main(["train", "beta_sigma_vae", *options, *more]) == 2

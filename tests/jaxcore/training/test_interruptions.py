@@ -271,9 +271,12 @@ def test_full_disk_is_an_error_with_the_state(full_disk, tmp_path, caplog):
     assert int(e.value.state["count"]) == e.value.step >= 20
     full_disk.empty()
     assert not caplog.records  # one error, and not Orbax's account of it before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["10", "log.jsonl"]
+    # A write that ends late may bring a part of 20 back; the next run removes it.
+    names = {p.name for p in tmp_path.iterdir() if ".orbax" not in p.name}
+    assert names == {"10", "log.jsonl"}
     again = _simple.fit(40, **options)
     assert again.resumed == 10
+    assert not list(tmp_path.glob("*.orbax*"))
     assert _simple.digest(again.state) == _simple.digest(
         _simple.fit(40, task=big_task()).state
     )
