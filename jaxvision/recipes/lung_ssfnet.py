@@ -355,7 +355,8 @@ SYSTEM = System(
     paper="Zhang et al., Cystic Adenocarcinoma Segmentation with Multi-frequency "
     "and Multi-scale SimAM Attention, ICPR 2024",
     task="segmentation",
-    status="sizes, blocks and logits (against PyTorch) tested; trained on drawn rings",
+    status="sizes, blocks and logits (against PyTorch) tested; trained on drawn rings "
+    "and on membranes",
     options=LungSSFOptions,
     build=LungSSFNet,
     presets=PRESETS,
