@@ -61,9 +61,7 @@ def in_options(text: str, command: str, options: Collection[str]) -> str:
         for phrase, ours in PHRASES:
             text = text.replace(phrase, ours)
         _, colon, after = text.partition(": ")
-        if colon and owner.startswith(
-            ("jaxvision.runs", "jaxvision.starts", "jaxcore")
-        ):
+        if colon and owner.startswith(OF_RUNS):
             text = f"jaxvision {command}: {after}"
 
     def quoted(match: re.Match[str]) -> str:

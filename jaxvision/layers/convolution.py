@@ -274,7 +274,7 @@ class GroupedConv(nnx.Module):
         method: `"native"`: the grouped convolution of XLA; `"dense"`: one group, with a
             kernel that is zero between groups; `"taps"`: a sum of shifted maps times
             the kernel's entries; `"auto"`: native but on CPUs, where its gradient is
-            3 to 90 times slower than the faster one of the others: dense for groups
+            3 to 85 times slower than the faster one of the others: dense for groups
             of 2 to 7 channels, else taps.
 
     Raises:
