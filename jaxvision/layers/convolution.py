@@ -274,8 +274,8 @@ class GroupedConv(nnx.Module):
         method: `"native"`: the grouped convolution of XLA; `"dense"`: one group, with a
             kernel that is zero between groups; `"taps"`: a sum of shifted maps times
             the kernel's entries; `"auto"`: native but on CPUs, where its gradient is
-            3 to 85 times slower than the faster one of the others: dense for groups
-            of 2 to 7 channels, else taps.
+            many times slower than the faster one of the others: dense for groups of 2
+            to 7 channels, else taps.
 
     Raises:
         ValueError: a size that is not positive or does not fit, or an unknown method.
